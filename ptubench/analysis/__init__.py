@@ -1,0 +1,1 @@
+"""Records to numbers: statistics, the summary, the verdict, the checks."""

@@ -1,0 +1,43 @@
+"""What the parent knows of a run while it happens: bounded state, for the live view and the progress line."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Second:
+    """One second of the run, by the time of the event."""
+
+    t: int
+    sent: int = 0
+    ok: int = 0
+    throttled: int = 0
+    failed: int = 0
+
+
+@dataclass(slots=True)
+class Progress:
+    """A running account. Times in seconds since the start of the run."""
+
+    duration: float
+    warmup: float
+    drain: float
+    planned: int | None
+    now: float = 0.0
+    phase: str = "warm-up"
+    """`connecting`, `warm-up`, `load` or `drain`."""
+    sent: int = 0
+    ok: int = 0
+    throttled: int = 0
+    failed: int = 0
+    cut: int = 0
+    dropped: int = 0
+    in_flight: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    history: deque[Second] = field(default_factory=lambda: deque(maxlen=60))
+    """The last minute, oldest first."""
+    recent_ttft: deque[float] = field(default_factory=lambda: deque(maxlen=200))
+    """TTFT of the last answers; not for the report, which reads the file."""
+    failures: dict[str, int] = field(default_factory=dict)
+    """By kind."""

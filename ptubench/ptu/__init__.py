@@ -1,0 +1,1 @@
+"""The arithmetic of Provisioned Throughput Units: catalogue, capacity, leaky bucket. Pure."""

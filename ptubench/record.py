@@ -1,0 +1,176 @@
+"""What a run leaves behind: one frozen value for each line of a run file.
+
+Times are seconds since the start of the run (t = 0), read from one monotonic clock; None means that it
+never happened. Only what was seen is stored; everything derived is computed later, by `analysis`.
+Knows neither files nor clocks nor the workload's meaning.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from ptubench.workload.model import Workload
+
+SCHEMA = 1
+
+Outcome = Literal["ok", "throttled", "failed", "cut"]
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="attempt", tag_field="type", gc=False):
+    """One HTTP exchange for a request, from due to end."""
+
+    index: int
+    attempt: int = 0
+    """0 for the first attempt of a request."""
+    worker: int = 0
+    lane: int | None = None
+    """Closed loop only: which lane asked."""
+    name: str = msgspec.field(default="", name="class")
+    """The class of the mix; empty without a mix."""
+    prompt_asked: int | None = None
+    cached_asked: int = 0
+    completion_asked: int | None = None
+    limit: int | None = None
+    """The output limit that was sent; None when none was."""
+    scheduled: float
+    """When the request was due."""
+    taken: float
+    """When the generator took it up; never before `scheduled`."""
+    lane_wait: float = 0.0
+    """Closed loop only: how long the lane had waited after a 429 before this request."""
+    connect_s: float | None = None
+    """Time to open the connection for this attempt (TCP, proxy, TLS); None when one was open already."""
+    tls_s: float | None = None
+    sent: float | None = None
+    """Just before the first byte was written."""
+    answered: float | None = None
+    """First byte of the answer (its status line)."""
+    first_content: float | None = None
+    first_output: float | None = None
+    """First content that is not reasoning."""
+    last_content: float | None = None
+    end: float | None = None
+    """Last byte of the answer, or the moment of the failure."""
+    status: int | None = None
+    content_events: int = 0
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    finish: str | None = None
+    model: str | None = None
+    headers: dict[str, str] = {}
+    """The answer's headers that say something about the service (`client.KEPT_HEADERS`)."""
+    failure: str | None = None
+    """The failure kind; None unless the attempt failed. A 429 is no failure."""
+    error: str | None = None
+    """One line on the failure, from the service or from us; at most 300 characters."""
+    cut: bool = False
+    """Still in flight when the drain ended or the run was stopped at once."""
+    streamed: bool = True
+    resent: bool = False
+    """Sent again on a new connection, since a reused one closed before any byte of the answer."""
+    flags: tuple[str, ...] = ()
+    """Oddities that are no failure: `no_done`, `bytes_after_end`."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What became of it."""
+        if self.cut:
+            return "cut"
+        if self.failure is not None:
+            return "failed"
+        return "throttled" if self.status == 429 else "ok"
+
+
+class Dropped(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="dropped", tag_field="type", gc=False):
+    """A request that was never sent because `max_in_flight` was reached."""
+
+    index: int
+    scheduled: float
+    worker: int = 0
+    name: str = msgspec.field(default="", name="class")
+
+
+class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="tick", tag_field="type"):
+    """What one worker says of one second of the run, [t, t + 1)."""
+
+    t: int
+    worker: int = 0
+    gaps: dict[int, int] = {}
+    """Times between consecutive content events of a stream, by the time of the later one: `histogram` counts."""
+    loop_lag: dict[int, int] = {}
+    """How late the event loop called a timer, a hundred times a second: `histogram` counts."""
+    cpu: float = 0.0
+    """CPU seconds of the worker process per second of wall time."""
+    in_flight: int = 0
+    sent: int = 0
+    content_events: int = 0
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True, tag="head", tag_field="type"):
+    """The first line: everything that was known before the load."""
+
+    schema: int = SCHEMA
+    tool_version: str
+    run_id: str
+    started_at: str
+    """UTC of t = 0, ISO 8601."""
+    started_unix: float
+    """The same as seconds since the epoch."""
+    clock_start: float
+    """The machine's monotonic clock (`time.perf_counter`) at t = 0: to lay a server's log on this machine beside the run."""
+    label: str | None
+    seed: int
+    salt: str
+    workload: Workload
+    workload_hash: str
+    window: tuple[float, float]
+    """[end of warm-up, end of load), as planned."""
+    planned: int | None
+    """Requests of the whole run; None for a closed loop."""
+    target: dict[str, Any]
+    """`Target.describe()`: no secrets."""
+    workers: int
+    machine: dict[str, Any]
+    network: dict[str, Any]
+    probe: dict[str, Any] | None
+    """What the probe call found; None when the target did not answer it but the run went on."""
+    warnings: tuple[str, ...] = ()
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="type"):
+    """The last line. A file without one is a run that was killed."""
+
+    ended: Literal["completed", "stopped", "aborted", "lost"]
+    """stopped: first signal, drained. aborted: second signal. lost: a worker or the disk failed."""
+    load_end: float
+    """When load stopped being offered."""
+    finished: float
+    unsent: int = 0
+    """Requests of the plan that were not sent because the run was stopped."""
+    unsent_in_window: int = 0
+    lost_workers: tuple[int, ...] = ()
+    simulated: dict[str, Any] | None = None
+    """What the simulated deployment says of itself: its utilization by its own accounts."""
+    problems: tuple[str, ...] = ()
+
+
+Line = Head | Attempt | Dropped | Tick | End
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
+
+
+def encode(line: Line) -> bytes:
+    """One line of a run file, with its newline."""
+    return _ENCODER.encode(line) + b"\n"
+
+
+def decode(line: bytes) -> Line:
+    """The value of one line.
+
+    Raises:
+        msgspec.DecodeError: torn, not JSON, or not a line of this schema.
+    """
+    return _DECODER.decode(line)

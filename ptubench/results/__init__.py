@@ -1,0 +1,1 @@
+"""Run files: written as they happen, read by everything else."""
