@@ -96,7 +96,7 @@ def number_text(value: float | None, *, missing: str = "–") -> str:
     """A count or amount with thousands separators: "12,345", "45.2", "0.318"."""
     if value is None:
         return missing
-    if value == int(value) or abs(value) >= 1000:
+    if value == int(value) or abs(value) >= 999.5:
         return f"{value:,.0f}"
     return _three(value)
 

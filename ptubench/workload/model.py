@@ -8,17 +8,13 @@ from typing import Any
 import msgspec
 
 
-class _Frozen(msgspec.Struct, frozen=True, omit_defaults=True):
-    pass
-
-
-class Fixed(_Frozen, kw_only=True, tag="fixed", tag_field="kind"):
+class Fixed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="fixed", tag_field="kind"):
     """Always the same number of tokens."""
 
     tokens: int
 
 
-class Lognormal(_Frozen, kw_only=True, tag="lognormal", tag_field="kind"):
+class Lognormal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="lognormal", tag_field="kind"):
     """Log-normal sizes by mean and 95th percentile, truncated at `max`."""
 
     mean: float
@@ -26,7 +22,7 @@ class Lognormal(_Frozen, kw_only=True, tag="lognormal", tag_field="kind"):
     max: int | None = None
 
 
-class Uniform(_Frozen, kw_only=True, tag="uniform", tag_field="kind"):
+class Uniform(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="uniform", tag_field="kind"):
     """Every whole number from `min` to `max` is equally likely."""
 
     min: int
@@ -36,14 +32,14 @@ class Uniform(_Frozen, kw_only=True, tag="uniform", tag_field="kind"):
 Sizes = Fixed | Lognormal | Uniform
 
 
-class Cached(_Frozen, kw_only=True):
+class Cached(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A prefix shared by many prompts, as grounding documents are."""
 
     tokens: int
     prefixes: int = 1
 
 
-class Messages(_Frozen, kw_only=True):
+class Messages(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The user's own prompts, from a JSONL file."""
 
     file: str
@@ -52,7 +48,7 @@ class Messages(_Frozen, kw_only=True):
     """`given` or `random`."""
 
 
-class Class(_Frozen, kw_only=True):
+class Class(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One kind of request; a workload without `mix` has one, with an empty name."""
 
     name: str = ""
@@ -70,7 +66,7 @@ class Class(_Frozen, kw_only=True):
     """Added to the limit."""
 
 
-class Stage(_Frozen, kw_only=True):
+class Stage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A constant rate, or a ramp to another one. Unit: calls a second, tokens a second, or share of the capacity."""
 
     value: float
@@ -80,7 +76,7 @@ class Stage(_Frozen, kw_only=True):
     """`rate`, `tokens` or `utilization`; only `rate` once resolved."""
 
 
-class OpenLoop(_Frozen, kw_only=True, tag="open", tag_field="kind"):
+class OpenLoop(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="open", tag_field="kind"):
     """Arrivals that do not wait for answers."""
 
     stages: tuple[Stage, ...]
@@ -90,14 +86,14 @@ class OpenLoop(_Frozen, kw_only=True, tag="open", tag_field="kind"):
     """Shape of the gamma distribution of the times between arrivals; 1 is Poisson, less is burstier."""
 
 
-class ClosedLoop(_Frozen, kw_only=True, tag="closed", tag_field="kind"):
+class ClosedLoop(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="closed", tag_field="kind"):
     """Lanes that send their next request when the last one is answered."""
 
     concurrency: int
     think_time: float = 0.0
 
 
-class Trace(_Frozen, kw_only=True, tag="trace", tag_field="kind"):
+class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="trace", tag_field="kind"):
     """Arrivals and sizes as they were recorded."""
 
     file: str
@@ -112,14 +108,14 @@ class Trace(_Frozen, kw_only=True, tag="trace", tag_field="kind"):
 Load = OpenLoop | ClosedLoop | Trace
 
 
-class Slo(_Frozen, kw_only=True):
+class Slo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a good answer is; `slo.ratio` is the share of offered requests that met all of it. Seconds."""
 
     ttft: float | None = None
     e2e: float | None = None
 
 
-class Timeouts(_Frozen, kw_only=True):
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Seconds."""
 
     connect: float = 5.0
@@ -128,13 +124,13 @@ class Timeouts(_Frozen, kw_only=True):
     total: float = 600.0
 
 
-class Throttling(_Frozen, kw_only=True):
+class Throttling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What happens after a 429."""
 
     on_429: str = "none"
 
 
-class Workload(_Frozen, kw_only=True):
+class Workload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole file, resolved: defaults filled in, units read, paths absolute."""
 
     name: str
@@ -157,3 +153,5 @@ class Workload(_Frozen, kw_only=True):
     checks: tuple[str, ...] = ()
     target: dict[str, Any] = {}
     """The file's own `target:`, checked but not yet resolved."""
+    pending: tuple[str, ...] = ()
+    """`duration`, `warmup`: 0 until `resolve` takes them from the trace; empty once resolved."""

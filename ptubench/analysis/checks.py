@@ -1,0 +1,155 @@
+"""Rules: `ttft.p95 <= 1s`, read before the run and judged after it.
+
+    rule   = metric op value
+    metric = a dotted path into `metrics` of the summary (`names.units`, docs/metrics.md)
+    op     = < | <= | > | >=
+    value  = in the metric's unit: 800ms, 1.5s; 1% or 0.01; 45/min or 45; 200k
+
+What was not measured, was withheld or was never answered fails: an empty run must not open a gate.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from ptubench import units
+from ptubench.analysis import names
+from ptubench.errors import UsageError
+from ptubench.samples import NEEDED
+
+_RULE = re.compile(r"\s*([\w.]+)\s*(<=|>=|<|>)\s*(\S.*?)\s*")
+_OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def _number(text: str) -> float:
+    """A plain number, also with k or M."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*([kM]?)", text)
+    if match is None:
+        raise ValueError(f"`{text}` is not a number; write one such as 200, 0.5, 200k or 1.5M")
+    return float(match[1]) * {"": 1.0, "k": 1e3, "M": 1e6}[match[2]]
+
+
+def _per(period: str, text: str) -> float:
+    """A rate per `s` or `min`, with its period or without."""
+    return units.rate(text) * {"s": 1.0, "min": 60.0}[period] if "/" in text else _number(text)
+
+
+_READERS: dict[str, Callable[[str], float]] = {
+    "s": units.duration,
+    "share": units.share,
+    "tokens": _number,
+    "count": _number,
+    "tokens/s": lambda text: _per("s", text),
+    "per minute": lambda text: _per("min", text),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule; `limit` in the metric's unit as in the summary."""
+
+    text: str
+    metric: str
+    op: str
+    limit: float
+
+
+def parse(text: str, *, where: str) -> Rule:
+    """Read one rule.
+
+    Args:
+        text: as the user wrote it.
+        where: file or option, for the message.
+
+    Raises:
+        UsageError: no rule, a metric that does not exist, or a value that is not in the metric's unit.
+    """
+    match = _RULE.fullmatch(text)
+    if match is None:
+        raise UsageError(
+            f"{where}: `{text}` is not a rule; write a metric, one of < <= > >=, and a value, such as `ttft.p95 <= 1s`"
+        )
+    metric, op, value = match.groups()
+    try:
+        limit = _READERS[_unit(metric, where, text)](value)
+    except ValueError as exc:
+        raise UsageError(f"{where}: `{text}`: {exc}") from None
+    return Rule(text=" ".join(text.split()), metric=metric, op=op, limit=limit)
+
+
+def judge(rule: Rule, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `checks`: {rule, measured, limit, ci95, passed, why}; `why` says why there is nothing to judge."""
+    metrics = summary["metrics"]
+    # Without any request every count is 0, and says nothing.
+    measured, ci95, why = _find(rule.metric, metrics) if metrics["requests"]["total"] else (None, None, "not measured")
+    passed = measured is not None and _OPERATORS[rule.op](measured, rule.limit)
+    return {"rule": rule.text, "measured": measured, "limit": rule.limit, "ci95": ci95, "passed": passed, "why": why}
+
+
+def unsupported(rule: Rule, expected: int | None) -> str | None:
+    """A sentence if the planned sample can't support the rule; None if it can, or if that can't be told.
+
+    Args:
+        rule: a rule on anything.
+        expected: requests that the window will hold; None where the plan does not tell (a closed loop).
+    """
+    name, _, statistic = rule.metric.rpartition(".")
+    known = names.DISTRIBUTIONS.get(name)
+    needed = NEEDED.get(statistic, 0)
+    if known is None or not known.per_request or expected is None or expected >= needed:
+        return None
+    possible = [percentile for percentile in NEEDED if NEEDED[percentile] <= expected]
+    lower = f", or judge `{name}.{possible[-1]}`" if possible else ""
+    times = f"{needed / expected:.2g} times " if expected else ""
+    return (
+        f"`{rule.text}`: {rule.metric} needs {needed:,} measured calls; this workload will measure about {expected:,}; "
+        f"make the duration or the rate {times}larger{lower}"
+    )
+
+
+def _unit(metric: str, where: str, text: str) -> str:
+    known = names.units()
+    if metric in known:
+        return known[metric]
+    mapping, _, key = metric.rpartition(".")
+    if mapping in names.OPEN and names.OPEN[mapping].fullmatch(key):
+        return "count"
+    close = get_close_matches(metric, names.suggestions(), n=1, cutoff=0.5)
+    hint = f"did you mean `{close[0]}`?" if close else "docs/metrics.md lists all of them"
+    raise UsageError(f"{where}: `{text}`: unknown metric `{metric}`; {hint}")
+
+
+def _find(metric: str, metrics: Mapping[str, Any]) -> tuple[float | None, Any, str | None]:
+    """The measured value, its interval, and why there is no value."""
+    parent, _, key = metric.rpartition(".")
+    holder: Any = metrics
+    for part in parent.split("."):
+        holder = holder.get(part) if isinstance(holder, Mapping) else None
+    if not isinstance(holder, Mapping):
+        return None, None, "not measured"
+    if parent in names.OPEN:
+        return holder.get(key, 0), None, None
+    value = holder.get(key)
+    intervals = holder.get("ci95")
+    interval = intervals.get(key) if isinstance(intervals, Mapping) else intervals if key == "ratio" else None
+    return value, interval, None if value is not None else _missing(holder, key)
+
+
+def _missing(holder: Mapping[str, Any], statistic: str) -> str:
+    """Why a number is None."""
+    of, count = holder.get("of"), holder.get("count")
+    if of is None or count is None:
+        return "not measured"
+    if statistic in holder.get("unanswered", ()) or (of > count > 0 and statistic not in NEEDED):
+        return f"unanswered: {of - count:,} of {of:,} requests were never answered"
+    if 0 < of < NEEDED.get(statistic, 0):
+        return f"withheld: {statistic} needs {NEEDED[statistic]:,} measured calls and there are {of:,}"
+    return "not measured"

@@ -1,0 +1,292 @@
+"""A run file in memory: columns of numbers instead of a million objects.
+
+Reads lines, keeps what the numbers need in arrays (NaN: never happened or not told) and forgets the rest.
+Strings are kept once, and a column holds their codes. Derives nothing.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptubench.record import Attempt, Dropped, End, Head, Tick
+from ptubench.results import store
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+OUTCOMES = ("ok", "throttled", "failed", "cut", "dropped")
+OK, THROTTLED, FAILED, CUT, DROPPED = range(len(OUTCOMES))
+
+_CHUNK = 4096
+_LAST_SECOND = 2**31
+_LARGEST_BUCKET = 2000  # 1 µs · 1.0198^2000 is longer than any run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """One row per attempt, in order of due time, index and attempt. Times in seconds since the start of the run."""
+
+    index: Ints
+    attempt: NDArray[np.int16]
+    scheduled: Floats
+    taken: Floats
+    lane_wait: Floats
+    connect_s: Floats
+    tls_s: Floats
+    sent: Floats
+    answered: Floats
+    first_content: Floats
+    first_output: Floats
+    last_content: Floats
+    end: Floats
+    content_events: Floats
+    prompt_asked: Floats
+    cached_asked: Floats
+    completion_asked: Floats
+    limit: Floats
+    prompt_tokens: Floats
+    cached_tokens: Floats
+    completion_tokens: Floats
+    reasoning_tokens: Floats
+    retry_after: Floats
+    status: NDArray[np.int16]
+    """0 where there was no HTTP answer."""
+    cut: Bools
+    name: NDArray[np.int32]
+    """Codes of `Run.names`, as `failure`, `finish` and `model` are of theirs."""
+    failure: NDArray[np.int32]
+    finish: NDArray[np.int32]
+    model: NDArray[np.int32]
+    streamed: Bools
+    spilled: Bools
+
+    @property
+    def outcome(self) -> NDArray[np.int8]:
+        """Positions in `OUTCOMES`; the order of precedence is that of `Attempt.outcome`."""
+        cases = [self.cut, self.failure != 0, self.status == 429]
+        return np.select(cases, [np.int8(CUT), np.int8(FAILED), np.int8(THROTTLED)], np.int8(OK))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drops:
+    """One row per request that was never sent because `max_in_flight` was reached."""
+
+    index: Ints
+    scheduled: Floats
+    name: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticks:
+    """One row per worker and second; and the histograms, one row per second and bucket."""
+
+    t: Ints
+    worker: Ints
+    cpu: Floats
+    gaps: Ints
+    """Shape (n, 3): second, bucket, count."""
+    loop_lag: Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Everything that a run file says, as columns."""
+
+    path: Path
+    head: Head
+    end: End | None
+    attempts: Attempts
+    drops: Drops
+    ticks: Ticks
+    names: list[str]
+    failures: list[str | None]
+    finishes: list[str | None]
+    models: list[str | None]
+    broken: list[int]
+    """Numbers of the lines that could not be read."""
+
+
+class _Rows(Protocol):
+    """A dataclass of columns of equal length."""
+
+    __dataclass_fields__: Any
+
+
+_AnyRows = TypeVar("_AnyRows", bound=_Rows)
+
+
+def select(rows: _AnyRows, which: NDArray[Any] | slice) -> _AnyRows:
+    """The same columns with only some rows: a mask, row numbers, or a slice (which copies nothing)."""
+    return replace(rows, **{field.name: getattr(rows, field.name)[which] for field in fields(rows)})
+
+
+class _Codes(dict[Hashable, int]):
+    """A number for each value, in order of appearance."""
+
+    def __missing__(self, value: Hashable) -> int:
+        return self.setdefault(value, len(self))
+
+
+def load(path: Path) -> Run:
+    """Read a run file.
+
+    Raises:
+        UsageError: no file, no run file, or a newer schema.
+    """
+    broken: list[int] = []
+    reader = store.lines(path, broken=broken)
+    head = next(reader)
+    assert isinstance(head, Head)  # noqa: S101 - what `lines` promises
+    codes = {"name": _Codes({"": 0}), **{key: _Codes({None: 0}) for key in ("failure", "finish", "model")}}
+    attempts = _Collector(Attempts, _attempt_columns(codes, head.started_unix))
+    drops = _Collector(Drops, _drop_columns(codes["name"]))
+    ticks: list[tuple[int, int, float]] = []
+    gaps: list[Ints] = []
+    loop_lag: list[Ints] = []
+    end: End | None = None
+    for line in reader:
+        match line:
+            case Attempt():
+                attempts.add(line)
+            case Dropped():
+                drops.add(line)
+            case Tick() if 0 <= line.t < _LAST_SECOND:
+                ticks.append((line.t, line.worker, line.cpu))
+                gaps.append(_counts(line.t, line.gaps))
+                loop_lag.append(_counts(line.t, line.loop_lag))
+            case End():
+                end = line
+    columns = attempts.rows()
+    return Run(
+        path=path,
+        head=head,
+        end=end,
+        attempts=_in_place(columns, np.lexsort((columns["attempt"], columns["index"], columns["scheduled"]))),
+        drops=Drops(**drops.rows()),
+        ticks=Ticks(
+            t=_numbers([t for t, _, _ in ticks]).astype(np.int64),
+            worker=_numbers([worker for _, worker, _ in ticks]).astype(np.int64),
+            cpu=_numbers([cpu for _, _, cpu in ticks]),
+            gaps=np.concatenate([_counts(0, {}), *gaps]),
+            loop_lag=np.concatenate([_counts(0, {}), *loop_lag]),
+        ),
+        names=list(codes["name"]),  # type: ignore[arg-type] # filled with one type each
+        failures=list(codes["failure"]),  # type: ignore[arg-type]
+        finishes=list(codes["finish"]),  # type: ignore[arg-type]
+        models=list(codes["model"]),  # type: ignore[arg-type]
+        broken=broken,
+    )
+
+
+_Column = Callable[[list[Any]], NDArray[Any]]
+
+
+class _Collector:
+    """Turns records into columns, some thousand at a time."""
+
+    def __init__(self, kind: type[_Rows], columns: Mapping[str, _Column]) -> None:
+        assert {field.name for field in fields(kind)} == set(columns)  # noqa: S101 - two tables in this module
+        self._columns = columns
+        self._waiting: list[Any] = []
+        self._parts: dict[str, list[NDArray[Any]]] = {name: [column([])] for name, column in columns.items()}
+
+    def add(self, row: Attempt | Dropped) -> None:
+        self._waiting.append(row)
+        if len(self._waiting) == _CHUNK:
+            self._convert()
+
+    def rows(self) -> dict[str, NDArray[Any]]:
+        """All columns, each of the same length. Call once: the parts are given up one by one."""
+        self._convert()
+        return {name: np.concatenate(self._parts.pop(name)) for name in self._columns}
+
+    def _convert(self) -> None:
+        for name, column in self._columns.items():
+            self._parts[name].append(column(self._waiting))
+        self._waiting.clear()
+
+
+def _attempt_columns(codes: Mapping[str, _Codes], started_unix: float) -> dict[str, _Column]:
+    columns = {field.name: _float(field.name) for field in fields(Attempts)}
+    columns |= {name: _coded(name, table) for name, table in codes.items()}
+    columns |= {
+        "index": _whole("index", np.int64),
+        "attempt": _whole("attempt", np.int16),
+        "status": _whole("status", np.int16),
+        "streamed": _whole("streamed", np.bool_),
+        "cut": _whole("cut", np.bool_),
+        "spilled": lambda rows: np.array(["x-ms-spillover-from-deployment" in row.headers for row in rows], dtype=bool),
+        "retry_after": lambda rows: _numbers(
+            [retry_after(row.headers, started_unix + (row.answered or 0.0)) if row.status == 429 else None for row in rows]
+        ),
+    }
+    return columns
+
+
+def _drop_columns(names: _Codes) -> dict[str, _Column]:
+    return {"index": _whole("index", np.int64), "scheduled": _float("scheduled"), "name": _coded("name", names)}
+
+
+def _float(name: str) -> _Column:
+    get = attrgetter(name)
+    return lambda rows: _numbers(list(map(get, rows)))
+
+
+def _whole(name: str, kind: Any) -> _Column:
+    get = attrgetter(name)
+    top = np.iinfo(kind).max if kind is not np.bool_ else 1
+    return lambda rows: np.nan_to_num(_numbers(list(map(get, rows)))).clip(0, min(top, 2**53)).astype(kind)
+
+
+def _coded(name: str, codes: _Codes) -> _Column:
+    get = attrgetter(name)
+    return lambda rows: np.fromiter(map(codes.__getitem__, map(get, rows)), dtype=np.int32, count=len(rows))
+
+
+def _numbers(values: list[Any]) -> Floats:
+    """Floats, with NaN for None and for whole numbers that no float can hold."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except OverflowError:
+        return np.array([None if isinstance(v, int) and abs(v) > 2**63 else v for v in values], dtype=np.float64)
+
+
+def _counts(t: int, histogram: Mapping[int, int]) -> Ints:
+    rows = [(t, bucket, n) for bucket, n in histogram.items() if 0 <= bucket < _LARGEST_BUCKET and 0 < n < 2**31]
+    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+
+def _in_place(columns: dict[str, NDArray[Any]], order: Ints) -> Attempts:
+    """Sorted rows; one column at a time, because all of them twice would not fit."""
+    for name in columns:
+        columns[name] = columns[name][order]
+    return Attempts(**columns)
+
+
+def retry_after(headers: Mapping[str, str], now_unix: float) -> float | None:
+    """Seconds that the service asked to wait: `retry-after-ms`, else `retry-after` in seconds or as a date.
+
+    None where neither can be read as a time that is not in the past.
+    """
+    candidates: Iterable[Callable[[], float]] = (
+        lambda: float(headers["retry-after-ms"]) / 1000,
+        lambda: float(headers["retry-after"]),
+        lambda: parsedate_to_datetime(headers["retry-after"]).astimezone(UTC).timestamp() - now_unix,
+    )
+    for candidate in candidates:
+        try:
+            seconds = candidate()
+        except (KeyError, ValueError, OverflowError, TypeError, IndexError):
+            continue
+        if math.isfinite(seconds) and seconds >= 0:
+            return seconds
+    return None

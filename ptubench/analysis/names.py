@@ -1,0 +1,111 @@
+"""The names of all metrics, their units and what they mean: one table for summary, rules and docs.
+
+`docs/metrics.md` says more of each; a test keeps the two together.
+"""
+
+import re
+from typing import NamedTuple
+
+from ptubench.failures import FAILURES
+from ptubench.samples import PERCENTILES
+
+
+class Metric(NamedTuple):
+    """One distribution of the summary."""
+
+    unit: str
+    """`s`, `tokens` or `tokens/s`."""
+    meaning: str
+    per_request: bool = True
+    """At most one value per request, so that the plan tells how many values to expect."""
+
+
+DISTRIBUTIONS = {
+    "ttft": Metric("s", "sent to first content"),
+    "ttfo": Metric("s", "sent to first content that is not reasoning"),
+    "ttft_scheduled": Metric("s", "due to first content"),
+    "tbt": Metric("s", "time between tokens, mean of each answer"),
+    "tps": Metric("tokens/s", "1 / TBT of each answer"),
+    "tps_e2e": Metric("tokens/s", "completion tokens / E2E of each answer"),
+    "gap": Metric("s", "between two consecutive content events, pooled", per_request=False),
+    "e2e": Metric("s", "sent to last content"),
+    "e2e_scheduled": Metric("s", "due to last content"),
+    "lag": Metric("s", "due to taken up by the generator"),
+    "connect": Metric("s", "opening a connection", per_request=False),
+    "retry_after": Metric("s", "the wait that a 429 asked for", per_request=False),
+    "reject": Metric("s", "sent to the headers of a 429", per_request=False),
+    "lane_wait": Metric("s", "closed loop: a lane's wait after a 429", per_request=False),
+    "prompt_tokens": Metric("tokens", "prompt tokens of an answered request"),
+    "completion_tokens": Metric("tokens", "completion tokens of an answered request"),
+}
+
+STATISTICS = ("mean", "std", "min", "max", *PERCENTILES)
+"""Of each distribution, in its unit; beside them `count` and `of`."""
+
+_ASKED = ("prompt_tokens", "cached_tokens", "completion_tokens")
+_REQUESTS = (
+    "total",
+    "ok",
+    "throttled",
+    "failed",
+    "cut",
+    "dropped",
+    "unsent",
+    "retried",
+    "diverted",
+    "spilled",
+    "gave_up",
+)
+
+SCALARS = {
+    **{f"requests.{name}": "count" for name in _REQUESTS},
+    "attempts.total": "count",
+    "attempts.throttled": "count",
+    "attempts.throttled_ratio": "share",
+    "refused.count": "count",
+    "refused.ratio": "share",
+    "throttled.count": "count",
+    "throttled.ratio": "share",
+    "throttled.first_s": "s",
+    "failed.count": "count",
+    "failed.ratio": "share",
+    "slo.ratio": "share",
+    **{f"rpm.{name}": "per minute" for name in ("offered", "admitted", "completed")},
+    **{
+        f"tpm.{name}": "per minute"
+        for name in ("prompt", "cached", "completion", "reasoning", "total", "normalized", "per_ptu")
+    },
+    "tpm.of_published": "share",
+    "tpm.unknown_requests": "count",
+    "utilization.estimated.mean": "share",
+    "utilization.estimated.peak_minute": "share",
+    "utilization.simulated.mean": "share",
+    "utilization.simulated.peak_minute": "share",
+    "utilization.simulated.peak_level": "share",
+    "in_flight.mean": "count",
+    "in_flight.max": "count",
+    "gap.events_per_token": "count",
+    **{f"asked.{name}.{side}": "tokens" for name in _ASKED for side in ("asked", "got")},
+    "asked.limit": "tokens",
+}
+"""Every other number of `metrics` by its path, and its unit."""
+
+FINISHES = ("stop", "length", "content_filter", "tool_calls", "function_call", "none")
+
+OPEN = {
+    "failed.by_kind": re.compile("|".join((*FAILURES, r"http_[1-5]\d\d"))),
+    "finish": re.compile("|".join(FINISHES)),
+}
+"""Mappings that hold a count for each name that occurred, and the names that can occur."""
+
+
+def units() -> dict[str, str]:
+    """Every path that a rule may name (those in `OPEN` apart), and its unit."""
+    statistics = {f"{name}.{stat}": metric.unit for name, metric in DISTRIBUTIONS.items() for stat in STATISTICS}
+    counts = {f"{name}.{stat}": "count" for name in DISTRIBUTIONS for stat in ("count", "of")}
+    return {**statistics, **counts, **SCALARS}
+
+
+def suggestions() -> list[str]:
+    """Every path worth suggesting for one that does not exist."""
+    return [*units(), *(f"failed.by_kind.{kind}" for kind in FAILURES), *(f"finish.{name}" for name in FINISHES)]

@@ -1,0 +1,73 @@
+"""The run as it went: events per step of time, and latency in slices by the time the requests were due."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ptubench.analysis import rates, stats
+from ptubench.analysis.columns import CUT, FAILED, OK, THROTTLED, Attempts
+from ptubench.analysis.rates import Grid
+from ptubench.analysis.requests import Requests, ttft
+
+_STEPS = 900
+_SLICES = 60
+_NICE = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
+
+
+def timeline(attempts: Attempts, requests: Requests, *, finished: float) -> list[dict[str, Any]]:
+    """Per second of the whole run, drain included (longer steps when it took over 15 minutes): what happened when.
+
+    Args:
+        attempts: of the whole run.
+        requests: likewise.
+        finished: seconds at which the last thing happened.
+    """
+    width = max(1, math.ceil(finished / _STEPS))
+    grid = Grid(start=0.0, width=float(width), bins=max(1, min(_STEPS, math.ceil(finished / width))))
+    prompt, cached, completion = rates.tokens(attempts).over(grid)
+    in_flight = grid.spread(attempts.sent, attempts.end, attempts.end - attempts.sent) / width
+    outcome = attempts.outcome
+    counts = {
+        "offered": grid.count(requests.scheduled),
+        "sent": grid.count(attempts.sent),
+        "ok": grid.count(attempts.end[outcome == OK]),
+        "throttled": grid.count(attempts.end[outcome == THROTTLED]),
+        "failed": grid.count(attempts.end[outcome == FAILED]),
+        "cut": grid.count(attempts.end[outcome == CUT]),
+        "dropped": grid.count(requests.scheduled[requests.attempts == 0]),
+    }
+    amounts = {
+        "prompt_tokens": prompt,
+        "cached_tokens": cached,
+        "completion_tokens": completion,
+        "in_flight": in_flight,
+    }
+    return [
+        {
+            "t_s": step * width,
+            "width_s": width,
+            **{name: int(values[step]) for name, values in counts.items()},
+            **{name: round(max(0.0, float(values[step])), 3) for name, values in amounts.items()},
+        }
+        for step in range(grid.bins)
+    ]
+
+
+def latency(requests: Requests, *, load_end: float) -> list[dict[str, Any]]:
+    """TTFT of the requests that were due in each slice of the load, by the sample and unanswered rules."""
+    width = next((width for width in _NICE if load_end <= width * _SLICES), math.ceil(load_end / _SLICES))
+    edges = np.arange(0, max(1, math.ceil(load_end / width)) + 1) * float(width)
+    values = ttft(requests)
+    cuts = np.searchsorted(requests.scheduled, edges)
+    slices = [values[low:high] for low, high in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [
+        {
+            "t_s": step * width,
+            "width_s": width,
+            "count": int(np.count_nonzero(np.isfinite(part))),
+            "ttft_p50": stats.percentile(part, "p50"),
+            "ttft_p95": stats.percentile(part, "p95"),
+        }
+        for step, part in enumerate(slices)
+    ]

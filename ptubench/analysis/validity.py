@@ -1,0 +1,252 @@
+"""Whether the *client* measured what it was asked to: valid, degraded or invalid, with reasons in words.
+
+What the service did is a result and never a verdict. Each reason says what was seen, what it means and what to
+try. The limits are one table.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ptubench import histogram
+from ptubench.analysis import stats
+from ptubench.analysis.asked import cached_off, shortfall
+from ptubench.analysis.columns import CUT, DROPPED, Ints, Run
+from ptubench.analysis.rates import Window
+from ptubench.analysis.requests import Requests
+from ptubench.units import number_text, seconds_text, share_text
+
+_ALWAYS = -1.0
+_NEVER = float("inf")
+_LATE = 0.050
+_LATE_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """What the load generator says of itself in the window. Seconds and shares; None where nothing was recorded."""
+
+    loop_lag_p50: float | None
+    loop_lag_p99: float | None
+    cpu_share: float | None
+    """Of the busiest worker, its mean."""
+
+
+class Signal(NamedTuple):
+    """One sign of doubt: degraded or invalid when `measured` exceeds a limit."""
+
+    code: str
+    measured: float | None
+    degraded: float
+    invalid: float
+    text: str
+
+
+def client(run: Run, window: Window) -> Client:
+    """Loop lag and CPU from the seconds that lie wholly inside the window."""
+    lag = histogram_of(run.ticks.loop_lag, window)
+    inside = whole_seconds(run.ticks.t, window)
+    workers, cpu = run.ticks.worker[inside], run.ticks.cpu[inside]
+    return Client(
+        loop_lag_p50=histogram.quantile(lag, 0.5),
+        loop_lag_p99=histogram.quantile(lag, 0.99),
+        cpu_share=max((float(cpu[workers == worker].mean()) for worker in np.unique(workers)), default=None),
+    )
+
+
+def histogram_of(rows: Ints, window: Window) -> dict[int, int]:
+    """One histogram of rows (second, bucket, count), from the seconds wholly inside the window."""
+    rows = rows[whole_seconds(rows[:, 0], window)]
+    counts = np.bincount(rows[:, 1], weights=rows[:, 2])
+    return {int(bucket): int(counts[bucket]) for bucket in np.flatnonzero(counts)}
+
+
+def whole_seconds(t: Ints, window: Window) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which seconds [t, t + 1) lie wholly inside the window."""
+    return (t >= window[0]) & (t + 1 <= window[1])
+
+
+def assess(
+    run: Run, requests: Requests, *, of: Client, asked: dict[str, Any], typical: float | None, answers: int
+) -> dict[str, Any]:
+    """{verdict, reasons[{code, level, text}], loop_lag{p50, p99}, cpu_share, workers}.
+
+    Args:
+        run: the whole file.
+        requests: those offered in the window.
+        of: what the generator says of itself.
+        asked: `asked.asked` of these requests.
+        typical: their median TTFT (E2E where nothing streams), the measure of what lateness matters.
+        answers: how many of their attempts got any HTTP answer.
+    """
+    signals = [
+        *_lateness(requests, of, typical),
+        *_losses(requests),
+        *_sizes(asked),
+        *_service(run, offered=len(requests), answers=answers),
+        *_end(run),
+    ]
+    reasons = []
+    for signal in signals:
+        if signal.measured is not None and signal.measured > min(signal.degraded, signal.invalid):
+            level = "invalid" if signal.measured > signal.invalid else "degraded"
+            reasons.append({"code": signal.code, "level": level, "text": signal.text})
+    levels = {reason["level"] for reason in reasons}
+    return {
+        "verdict": next((level for level in ("invalid", "degraded") if level in levels), "valid"),
+        "reasons": reasons,
+        "loop_lag": {"p50": of.loop_lag_p50, "p99": of.loop_lag_p99},
+        "cpu_share": of.cpu_share,
+        "workers": run.head.workers,
+    }
+
+
+def _lateness(requests: Requests, of: Client, typical: float | None) -> list[Signal]:
+    late = max(_LATE, _LATE_SHARE * (typical or 0.0))
+    lags = np.maximum(requests.taken - requests.scheduled, 0)
+    lags = np.sort(lags[~np.isnan(lags)])
+    lag = float(lags[stats.rank(len(lags), 0.99) - 1]) if len(lags) else None
+    return [
+        Signal(
+            "lag",
+            lag,
+            0.005,
+            late,
+            f"lag p99 is {seconds_text(lag)}: the generator took requests up later than they were due; use more "
+            "`--workers`, a lower rate or a quieter machine",
+        ),
+        Signal(
+            "loop_lag",
+            of.loop_lag_p99,
+            0.005,
+            late,
+            f"loop lag p99 is {seconds_text(of.loop_lag_p99)}: the client was busy when answers arrived, so latencies "
+            "may hold its own delay; use more `--workers` or a quieter machine",
+        ),
+        Signal(
+            "cpu",
+            of.cpu_share,
+            0.80,
+            0.95,
+            f"the busiest worker used {share_text(of.cpu_share)} of a core: the client may be the bottleneck; use more "
+            "`--workers` or a lower rate",
+        ),
+    ]
+
+
+def _losses(requests: Requests) -> list[Signal]:
+    total = max(len(requests), 1)
+    dropped = int(np.count_nonzero(requests.outcome == DROPPED))
+    cut = int(np.count_nonzero(requests.outcome == CUT))
+    return [
+        Signal(
+            "dropped",
+            dropped / total,
+            0.0,
+            0.05,
+            f"{dropped:,} of {total:,} requests were never sent because `max_in_flight` was reached: the load was lower "
+            "than asked; raise `max_in_flight` or lower the rate",
+        ),
+        Signal(
+            "cut",
+            cut / total,
+            0.0,
+            0.05,
+            f"{cut:,} of {total:,} requests were still in flight when the run ended and count as unanswered; give them "
+            "a longer `drain`",
+        ),
+    ]
+
+
+def _sizes(asked: dict[str, Any]) -> list[Signal]:
+    prompt, completion = asked["prompt_tokens"], asked["completion_tokens"]
+    short, off, cached = shortfall(completion), shortfall(prompt), cached_off(asked)
+    return [
+        Signal(
+            "short_answers",
+            short,
+            0.1,
+            0.5,
+            f"answers have {number_text(completion['got'])} tokens where {number_text(completion['asked'])} were asked "
+            "for: latency and capacity are those of another workload; raise `output_limit`, or set `completion_tokens` "
+            "to what the model gives",
+        ),
+        Signal(
+            "prompt_tokens",
+            None if off is None else abs(off),
+            0.05,
+            0.25,
+            f"prompts have {number_text(prompt['got'])} tokens by the service's count where "
+            f"{number_text(prompt['asked'])} were asked for: the model reads the words otherwise; set `prompt_tokens` so "
+            "that the count comes out right",
+        ),
+        Signal(
+            "cached_share",
+            cached,
+            0.05,
+            0.25,
+            f"{number_text(asked['cached_tokens']['got'])} prompt tokens a call came from the cache where "
+            f"{number_text(asked['cached_tokens']['asked'])} were asked for: capacity is that of another workload; warm "
+            "up longer, use fewer `prefixes`, or send with a new salt",
+        ),
+    ]
+
+
+def _service(run: Run, *, offered: int, answers: int) -> list[Signal]:
+    served = Counter(run.models[code] for code in run.attempts.model if code)
+    return [
+        Signal(
+            "model_changed",
+            len(served),
+            1,
+            _NEVER,
+            f"the answers name {len(served)} models ({', '.join(_clean(name) for name in served)}): the numbers mix "
+            "them; see what the deployment was changed to and run again",
+        ),
+        Signal(
+            "no_answer",
+            None if answers else 1,
+            _NEVER,
+            _ALWAYS,
+            "no request in the window got any HTTP answer: nothing was measured; see the failures by kind"
+            if offered
+            else "no request was due in the window: nothing was measured; give the run a longer duration or a higher "
+            "rate",
+        ),
+    ]
+
+
+def _end(run: Run) -> list[Signal]:
+    lost = run.end.lost_workers if run.end is not None else ()
+    ended = run.end.ended if run.end is not None else "killed"
+    return [
+        Signal(
+            "lost_worker",
+            len(lost),
+            _NEVER,
+            0,
+            f"{len(lost)} of {run.head.workers} workers ended in mid-run: a part of the load and of the records is "
+            "missing; see what ended them (memory?) and run again",
+        ),
+        Signal(
+            "lost",
+            1 if ended == "lost" and not lost else None,
+            _NEVER,
+            _ALWAYS,
+            "the run was lost before its end: records are missing; see the notes, mend it and run again",
+        ),
+        Signal(
+            "killed",
+            1 if ended == "killed" else None,
+            _NEVER,
+            _ALWAYS,
+            "the run file has no end: the run was killed, and what was in flight then left no record, so that the slow "
+            "ones are missing; run again (Ctrl-C ends a run in good order)",
+        ),
+    ]
+
+
+def _clean(text: str | None) -> str:
+    return "".join(c for c in text or "" if c.isprintable())[:60]

@@ -1,0 +1,215 @@
+"""Opening a connection: TCP, the tunnel through a proxy, TLS; each failure by its name.
+
+Knows nothing of requests. A proxy's password stays inside `Proxy.authorization`.
+"""
+
+import asyncio
+import base64
+import contextlib
+import socket
+import ssl
+import sys
+from collections.abc import Mapping
+from time import perf_counter
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # there, though typeshed hides it
+
+from ptubench.client.exchange import Exchange, Failed
+from ptubench.client.http1 import Connection
+from ptubench.errors import UsageError
+
+_MAX_TUNNEL_ANSWER = 64 * 2**10
+
+
+class Proxy(NamedTuple):
+    """An HTTP proxy that opens tunnels by CONNECT."""
+
+    host: str
+    port: int
+    authorization: str | None
+
+    @property
+    def name(self) -> str:
+        """Host and port, without the password."""
+        return f"{self.host}:{self.port}"
+
+
+class Address(NamedTuple):
+    """Where a client connects to, and how."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    proxy: Proxy | None
+
+
+def address(url: str, *, ca_file: str | None, env: Mapping[str, str]) -> Address:
+    """The address of an URL under the environment's HTTPS_PROXY and NO_PROXY.
+
+    Raises:
+        UsageError: a proxy that is none, or a CA file that can't be read.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    tls = tls_context(ca_file) if parts.scheme == "https" else None
+    port = parts.port or (443 if tls else 80)
+    return Address(host, port, tls, find_proxy(parts.scheme, f"{host}:{port}", env) if tls else None)
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """A context that verifies name and certificate, trusting the system's authorities and those in `ca_file`.
+
+    Raises:
+        UsageError: `ca_file` can't be read or holds no certificate.
+    """
+    context = ssl.create_default_context()
+    if sys.platform == "darwin":
+        # Python from python.org finds no system certificates there.
+        with contextlib.suppress(ImportError):
+            import certifi  # noqa: PLC0415 - only needed on one platform
+
+            context.load_verify_locations(certifi.where())
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as exc:
+            raise UsageError(
+                f"--ca-file {ca_file}: no certificates can be read from it ({exc}); give a PEM file"
+            ) from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def find_proxy(scheme: str, host: str, env: Mapping[str, str]) -> Proxy | None:
+    """The proxy that the environment names for a host, or None.
+
+    Raises:
+        UsageError: the variable holds no proxy that can be used.
+    """
+    proxies = {name.lower(): value for name, value in env.items() if name.lower().endswith("_proxy") and value}
+    text = proxies.get(f"{scheme}_proxy")
+    if text is None or proxy_bypass_environment(host, {"no": proxies.get("no_proxy", "")}):
+        return None
+    variable = f"{scheme.upper()}_PROXY"
+    parts = urlsplit(text if "//" in text else f"//{text}")
+    try:
+        port = parts.port or 80
+    except ValueError:
+        port = 0
+    if parts.scheme not in ("", "http") or not parts.hostname or not port:
+        raise UsageError(f"{variable}: only proxies of the form http://host:port can be used; unset it or correct it")
+    authorization = None
+    if parts.username is not None:
+        secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        authorization = "Basic " + base64.b64encode(secret.encode()).decode()
+    return Proxy(parts.hostname, port, authorization)
+
+
+async def open_connection(connection: Connection, where: Address, exchange: Exchange, limit: float) -> None:
+    """Open TCP, tunnel and TLS for a connection; the times go into the exchange.
+
+    Args:
+        connection: the protocol that will own the transport.
+        where: host, port, TLS and proxy.
+        exchange: receives `connect_s` and `tls_s`.
+        limit: seconds for all of it.
+
+    Raises:
+        Failed: with the kind of what went wrong.
+    """
+    began = perf_counter()
+    try:
+        async with asyncio.timeout(limit):
+            await _tcp(connection, where)
+            if where.tls is not None:
+                secured = perf_counter()
+                await _tls(connection, where.tls, where.host)
+                exchange.tls_s = perf_counter() - secured
+    except TimeoutError:
+        connection.close()
+        raise Failed("connect_timeout", f"{where.host}:{where.port} after {limit:g} s") from None
+    except Failed:
+        connection.close()
+        raise
+    exchange.connect_s = perf_counter() - began
+    if connection.transport is not None:
+        peer = connection.transport.get_extra_info("peername")
+        exchange.peer = str(peer[0]) if peer else None
+
+
+async def _tcp(connection: Connection, where: Address) -> None:
+    loop = asyncio.get_running_loop()
+    host, port = (where.proxy.host, where.proxy.port) if where.proxy else (where.host, where.port)
+    via = "proxy " if where.proxy else ""
+    try:
+        if where.proxy is None:
+            await loop.create_connection(lambda: connection, host, port)
+            return
+        transport, tunnel = await loop.create_connection(_Tunnel, host, port)
+    except socket.gaierror as exc:
+        raise Failed(
+            "proxy" if via else "dns", f"{via}host name {host} could not be resolved: {exc.strerror}"
+        ) from None
+    except ConnectionRefusedError:
+        raise Failed("proxy" if via else "refused", f"{via}{host}:{port} refused the connection") from None
+    except OSError as exc:
+        raise Failed("proxy" if via else "connect", f"{via}{host}:{port}: {exc.strerror or exc}") from None
+    try:
+        await tunnel.open(where, where.proxy)
+    except BaseException:
+        transport.abort()
+        raise
+    transport.set_protocol(connection)
+    connection.connection_made(transport)
+
+
+async def _tls(connection: Connection, context: ssl.SSLContext, host: str) -> None:
+    loop = asyncio.get_running_loop()
+    assert connection.transport is not None  # noqa: S101 - just opened
+    try:
+        secure = await loop.start_tls(connection.transport, connection, context, server_hostname=host)
+    except ssl.SSLCertVerificationError as exc:
+        raise Failed("tls", f"the certificate of {host} was not accepted: {exc.verify_message}") from None
+    except ssl.SSLError as exc:
+        raise Failed("tls", f"handshake with {host} failed: {exc.reason or exc}") from None
+    except (OSError, EOFError) as exc:
+        raise Failed("tls", f"{host} broke the handshake off: {exc}") from None
+    if secure is None:
+        raise Failed("tls", f"{host} broke the handshake off")
+    connection.transport = secure
+
+
+class _Tunnel(asyncio.Protocol):
+    """Asks a proxy for a tunnel and reads its answer."""
+
+    def __init__(self) -> None:
+        self._answer = bytearray()
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        done = b"\r\n\r\n" in self._answer or len(self._answer) > _MAX_TUNNEL_ANSWER
+        if done and not self._ready.done():
+            self._ready.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - either way it is over
+        if not self._ready.done():
+            self._ready.set_result(None)
+
+    async def open(self, where: Address, proxy: Proxy) -> None:
+        assert self._transport is not None  # noqa: S101 - just opened
+        host = f"[{where.host}]" if ":" in where.host else where.host
+        lines = [f"CONNECT {host}:{where.port} HTTP/1.1", f"Host: {host}:{where.port}"]
+        if proxy.authorization is not None:
+            lines.append(f"Proxy-Authorization: {proxy.authorization}")
+        self._transport.write("\r\n".join((*lines, "", "")).encode("latin-1"))
+        await self._ready
+        status = bytes(self._answer).split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
+        if len(status) < 2 or not status[0].startswith("HTTP/1.") or not status[1].startswith("2"):
+            said = "".join(c for c in " ".join(status[1:]) if c.isprintable())[:80] or "nothing"
+            raise Failed("proxy", f"proxy {proxy.name} did not open the tunnel: {said}")

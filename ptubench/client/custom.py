@@ -1,0 +1,130 @@
+"""The user's own client code as the client: an SDK with its own retries, a gateway's library.
+
+The function is an async generator: it gets a `Call` and yields pieces of the answer as text, and may yield one
+mapping with the service's `usage`. It is measured as an application sees it: `sent` is the call of the
+function, and a piece arrives when it is yielded.
+"""
+
+import asyncio
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import msgspec
+
+from ptubench.client.exchange import Exchange, GapSink
+from ptubench.errors import UsageError
+from ptubench.stream import chat
+from ptubench.workload.model import Timeouts
+
+Pieces = AsyncIterator[str | Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What the user's function is asked to do."""
+
+    url: str
+    """Where ptubench itself would have posted the body."""
+    headers: Mapping[str, str]
+    """Authorization included."""
+    body: dict[str, Any]
+    """The chat completion: messages, output limit, parameters."""
+
+
+def load_function(spec: str) -> Callable[[Call], Pieces]:
+    """The function named `package.module:function`, looked for in the working folder too.
+
+    Raises:
+        UsageError: it can't be imported, or is no async generator function.
+    """
+    where = f"client: {spec}"
+    module_name, _, name = spec.partition(":")
+    if os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds texts
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109 - sys.path holds texts
+    try:
+        function = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise UsageError(f"{where}: can't be imported ({exc}); give an importable package.module:function") from None
+    if not inspect.isasyncgenfunction(function):
+        raise UsageError(f"{where}: is no async generator function; it must be `async def` and `yield` its pieces")
+    return function  # type: ignore[no-any-return] # what it is was just asked
+
+
+class CustomClient:
+    """Calls the user's function for each request; any exception it raises is a failed attempt."""
+
+    def __init__(
+        self,
+        function: Callable[[Call], Pieces],
+        *,
+        url: str,
+        headers: Mapping[str, str],
+        timeouts: Timeouts,
+        stream: bool,
+    ) -> None:
+        self._function = function
+        self._url = url
+        self._headers = dict(headers)
+        self._total = timeouts.total
+        self._stream = stream
+        self.gaps = GapSink()
+
+    def authorize(self, headers: Mapping[str, str]) -> None:
+        """Hand these request headers to the function from now on."""
+        self._headers = dict(headers)
+
+    async def warm(self, connections: int) -> int:  # noqa: ARG002 - the function owns its connections
+        """Nothing can be opened from outside."""
+        return 0
+
+    async def send(self, body: bytes, exchange: Exchange) -> None:
+        """One call of the function; every failure is named in the exchange."""
+        call = Call(url=self._url, headers=self._headers, body=msgspec.json.decode(body))
+        exchange.sent = perf_counter()
+        try:
+            async with asyncio.timeout(self._total):
+                await self._collect(call, exchange)
+        except TimeoutError:
+            exchange.fail("total_timeout", f"after {self._total:g} s")
+        except Exception as exc:  # noqa: BLE001 - the user's code may raise anything: a result like any other
+            self._raised(exc, exchange)
+        exchange.end = perf_counter()
+
+    async def close(self) -> None:
+        """The function's connections are its own."""
+
+    async def _collect(self, call: Call, exchange: Exchange) -> None:
+        answer, last = exchange.answer, None
+        async for piece in self._function(call):
+            at = perf_counter()
+            if exchange.answered is None:
+                exchange.answered = at
+            if isinstance(piece, Mapping):
+                answer.event(msgspec.json.encode({"usage": piece}), at)
+            elif piece and answer.event(msgspec.json.encode({"choices": [{"delta": {"content": str(piece)}}]}), at):
+                self.gaps.content(at, last)
+                last = at
+        exchange.status = 200
+        if answer.first_content is None:
+            exchange.fail("no_content", "the function yielded no text")
+
+    def _raised(self, exc: Exception, exchange: Exchange) -> None:
+        """A 429 that an SDK raises is a 429; anything else is the failure of the user's client."""
+        status = getattr(exc, "status_code", None)
+        headers = getattr(getattr(exc, "response", None), "headers", None)
+        if isinstance(headers, Mapping):
+            for name, value in headers.items():
+                exchange.keep_header(str(name).encode(), str(value).encode())
+        text = chat.one_line(f"{type(exc).__name__}: {exc}")
+        if status == 429:
+            exchange.status = 429
+            exchange.error = text
+        else:
+            exchange.status = status if isinstance(status, int) else None
+            exchange.fail("client_error", text)

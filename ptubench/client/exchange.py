@@ -1,0 +1,101 @@
+"""One request and its answer on the wire, as a client saw it. Times are readings of `time.perf_counter`."""
+
+from collections.abc import MutableMapping
+
+from ptubench import histogram
+from ptubench.stream.chat import Answer
+
+KEPT_HEADERS = frozenset(
+    (
+        "apim-request-id",
+        "azure-openai-deployment-utilization",
+        "retry-after",
+        "retry-after-ms",
+        "x-ms-deployment-name",
+        "x-ms-region",
+        "x-ms-spillover-error",
+        "x-ms-spillover-from-deployment",
+        "x-ptubench-simulated",
+        "x-ratelimit-limit-requests",
+        "x-ratelimit-limit-tokens",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-remaining-tokens",
+        "x-request-id",
+        "x-should-retry",
+    )
+)
+"""Headers of an answer that say something about the service; no other is stored."""
+
+
+class Failed(Exception):
+    """An attempt failed for a named reason (`failures.FAILURES`)."""
+
+    def __init__(self, kind: str, text: str = "") -> None:
+        super().__init__(f"{kind}: {text}")
+        self.kind = kind
+        self.text = text
+
+
+class Exchange:
+    """Filled in by a client while the exchange happens; readable at any moment (an exchange may be cut)."""
+
+    __slots__ = (
+        "answer",
+        "answered",
+        "connect_s",
+        "end",
+        "error",
+        "failure",
+        "flags",
+        "headers",
+        "peer",
+        "resent",
+        "sent",
+        "status",
+        "tls_s",
+    )
+
+    def __init__(self) -> None:
+        self.answer = Answer()
+        self.connect_s: float | None = None
+        self.tls_s: float | None = None
+        self.peer: str | None = None
+        self.sent: float | None = None
+        self.answered: float | None = None
+        self.end: float | None = None
+        self.status: int | None = None
+        self.headers: dict[str, str] = {}
+        self.failure: str | None = None
+        self.error: str | None = None
+        self.resent = False
+        self.flags: tuple[str, ...] = ()
+
+    def fail(self, kind: str, text: str = "") -> None:
+        """Name the failure; the first one stands."""
+        if self.failure is None:
+            self.failure = kind
+            self.error = text or None
+
+    def keep_header(self, name: bytes, value: bytes) -> None:
+        """Store the header if it is one of those that say something."""
+        key = name.decode("latin-1").lower()
+        if key in KEPT_HEADERS:
+            text = value.decode("latin-1")
+            self.headers[key] = "".join(c for c in text if c.isprintable())[:200]
+
+
+class GapSink:
+    """Where connections count content events and the times between them, until the owner takes the counts away."""
+
+    __slots__ = ("counts", "events")
+
+    def __init__(self) -> None:
+        self.counts: MutableMapping[int, int] = {}
+        self.events = 0
+
+    def content(self, at: float, last: float | None) -> None:
+        """Count a content event, and the time since the one before it in its stream."""
+        self.events += 1
+        if last is not None:
+            index = histogram.bucket(at - last)
+            self.counts[index] = self.counts.get(index, 0) + 1

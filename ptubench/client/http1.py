@@ -1,0 +1,269 @@
+"""One HTTP/1.1 connection: a request out, its answer stamped as the bytes arrive.
+
+Every time is read in the callback that receives the bytes, before anything is parsed. Knows nothing of
+pools, retries or schedules.
+"""
+
+import asyncio
+from time import perf_counter
+
+import httptools
+
+from ptubench.client import judge
+from ptubench.client.exchange import Exchange, GapSink
+from ptubench.stream import chat, sse
+from ptubench.workload.model import Timeouts
+
+MAX_HEADERS = 64 * 2**10
+MAX_BODY = sse.MAX_EVENT
+_ERROR_BODY = 64 * 2**10  # bytes kept of an error's body
+
+
+class Connection(asyncio.Protocol):
+    """Carries one exchange at a time; `reusable` says whether it may carry another.
+
+    Args:
+        gaps: receives the times between consecutive content events (`histogram` counts); swapped by the owner.
+        timeouts: `first_byte`, `idle` and `total` are kept here.
+    """
+
+    def __init__(self, *, gaps: GapSink, timeouts: Timeouts, stream: bool) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.served = 0  # exchanges completed
+        self._gaps = gaps
+        self._timeouts = timeouts
+        self._stream = stream
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpResponseParser(self)
+        self._exchange: Exchange | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._at = 0.0  # arrival of the bytes being parsed
+        self._head_bytes = 0  # received while the headers last
+        self._header_bytes = 0  # of headers that are complete
+        self._in_head = True
+        self._framed = False  # the answer says where it ends
+        self._complete = False
+        self._more = False  # bytes after the end
+        self._last_event: float | None = None
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._events: sse.Decoder | None = None
+
+    # what the owner calls
+
+    @property
+    def closed(self) -> bool:
+        """Whether it can't carry anything any more."""
+        return self.transport is None or self.transport.is_closing()
+
+    async def perform(self, exchange: Exchange, request: bytes) -> None:
+        """Send a whole request and read its answer to the end; failures are named in the exchange."""
+        assert self.transport is not None  # noqa: S101 - only an open connection is asked
+        self._reset()
+        self._exchange = exchange
+        waiter = self._waiter = self._loop.create_future()
+        exchange.sent = self._at = perf_counter()
+        self.transport.write(request)
+        self._timer = self._loop.call_later(min(self._timeouts.first_byte, self._timeouts.total), self._check_time)
+        try:
+            await waiter
+        finally:
+            self._timer.cancel()
+            if self._exchange is not None:  # cancelled: cut in the middle
+                self._exchange = None
+                self.close()
+
+    def close(self) -> None:
+        """Close at once."""
+        if self.transport is not None:
+            self.transport.abort()
+            self.transport = None
+
+    # what the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Stamp, then parse."""
+        at = perf_counter()
+        exchange = self._exchange
+        if exchange is None:
+            self.close()  # nobody asked
+            return
+        self._at = at
+        if exchange.answered is None:
+            exchange.answered = at
+        if self._in_head:
+            self._head_bytes += len(data)
+        stop = self._parse(data)
+        if stop is not None:
+            self._finish(stop.kind, stop.text)
+        elif self._complete:
+            self._conclude()
+        elif self._in_head and self._head_bytes > MAX_HEADERS:
+            self._finish("headers_too_large", f"over {MAX_HEADERS // 1024} KiB")
+
+    def eof_received(self) -> None:
+        """The other side is done; `connection_lost` follows."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Name what that means for the exchange under way."""
+        self.transport = None
+        exchange = self._exchange
+        if exchange is None:
+            return
+        self._at = perf_counter()
+        if exchange.answered is None:
+            self._finish("closed", f"{type(exc).__name__}: {exc}" if exc else "closed before any byte of the answer")
+        elif not self._in_head and not self._framed and exc is None:
+            self._complete = True  # an answer that ends by close
+            self._conclude()
+        else:
+            self._finish("broken_stream", "reset" if exc else "closed before the end of the answer")
+
+    def _parse(self, data: bytes) -> "_Stop | None":
+        """Feed the parser; a reason to give the answer up, or None."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as exc:
+            if isinstance(exc.__context__, _Stop):
+                return exc.__context__
+            raise  # a fault of ours
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+            if not self._complete:
+                return _Stop("bad_http", chat.one_line(str(exc)))
+            self._more = True
+        return None
+
+    # what the parser calls
+
+    def on_message_begin(self) -> None:
+        """Begin an answer; a second one was never asked for."""
+        if self._complete:
+            self._more = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Note the framing, and keep what says something."""
+        if self._complete or self._exchange is None:
+            return
+        self._header_bytes += len(name) + len(value) + 4
+        if self._header_bytes > MAX_HEADERS:
+            raise _Stop("headers_too_large", f"over {MAX_HEADERS // 1024} KiB")
+        lower = name.lower()
+        if lower == b"content-length" or (lower == b"transfer-encoding" and b"chunked" in value.lower()):
+            self._framed = True
+        elif lower == b"content-type" and value.lower().startswith(b"text/event-stream"):
+            self._events = sse.Decoder()
+        self._exchange.keep_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Read the status; what it means is decided at the end."""
+        if self._complete or self._exchange is None:
+            return
+        status = self._parser.get_status_code()
+        if status < 200:
+            return  # 100 Continue and its like: the answer follows
+        self._exchange.status = status
+        self._in_head = False
+        if status != 200 or not self._stream:
+            self._events = None
+
+    def on_body(self, body: bytes) -> None:
+        """Events while they stream; anything else is kept to be read at the end."""
+        exchange = self._exchange
+        if exchange is None or self._complete:
+            return
+        decoder = self._events
+        if decoder is None:
+            self._body_bytes += len(body)
+            if exchange.status == 200 and self._body_bytes > MAX_BODY:
+                raise _Stop("event_too_large", f"a body over {MAX_BODY // 2**20} MiB")
+            if exchange.status == 200 or self._body_bytes <= _ERROR_BODY:
+                self._body.append(body)
+            return
+        try:
+            for data in decoder.feed(body):
+                self._take(exchange, data)
+        except sse.EventTooLarge:
+            raise _Stop("event_too_large", f"an event over {MAX_BODY // 2**20} MiB") from None
+
+    def on_message_complete(self) -> None:
+        """The last byte of the answer is here."""
+        if self._exchange is not None and self._exchange.status is not None:
+            self._complete = True
+
+    # what they have in common
+
+    def _take(self, exchange: Exchange, data: bytes) -> None:
+        at = self._at
+        try:
+            content = exchange.answer.event(data, at)
+        except chat.BadEvent as exc:
+            exchange.fail("bad_event", str(exc))  # and read on: the connection may be good
+            return
+        if content:
+            self._gaps.content(at, self._last_event)
+            self._last_event = at
+
+    def _conclude(self) -> None:
+        """The answer is complete: say what it was."""
+        exchange = self._exchange
+        assert exchange is not None  # noqa: S101 - only called with one
+        if exchange.status == 200:
+            if self._events is not None:
+                judge.stream(exchange, self._events, lambda data: self._take(exchange, data))
+            else:
+                judge.body(exchange, b"".join(self._body), self._at, stream=self._stream)
+        else:
+            judge.status(exchange, b"".join(self._body))
+        if self._more:
+            exchange.flags += ("bytes_after_end",)
+        idle = self.transport is not None and self.transport.get_write_buffer_size() == 0
+        keep = idle and self._framed and not self._more and self._parser.should_keep_alive()
+        self._finish(keep=keep)
+
+    def _finish(self, kind: str | None = None, text: str = "", *, keep: bool = False) -> None:
+        exchange, waiter = self._exchange, self._waiter
+        if exchange is None or waiter is None:
+            return
+        if kind is not None:
+            exchange.fail(kind, text)
+        exchange.end = self._at
+        self._exchange = None
+        self.served += 1
+        if not keep:
+            self.close()
+        if not waiter.done():
+            waiter.set_result(None)
+
+    def _check_time(self) -> None:
+        """One timer an exchange: it looks which limit is due and sleeps until the next."""
+        exchange, limits = self._exchange, self._timeouts
+        if exchange is None or exchange.sent is None:
+            return
+        now = perf_counter()
+        if exchange.answered is None:
+            quiet = ("first_byte_timeout", exchange.sent + limits.first_byte, limits.first_byte)
+        else:
+            quiet = ("idle_timeout", self._at + limits.idle, limits.idle)
+        kind, due, limit = min(quiet, ("total_timeout", exchange.sent + limits.total, limits.total), key=lambda x: x[1])
+        if now < due:
+            self._timer = self._loop.call_later(due - now + 0.001, self._check_time)
+            return
+        self._at = now
+        self._finish(kind, f"after {limit:g} s")
+
+
+class _Stop(Exception):
+    """Raised inside a parser callback to give the answer up."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.text = text

@@ -1,0 +1,54 @@
+"""What a complete answer was: good, or failed for a named reason. Shared by every client; pure."""
+
+from collections.abc import Callable
+
+from ptubench import failures
+from ptubench.client.exchange import Exchange
+from ptubench.stream import chat, sse
+
+
+def stream(exchange: Exchange, events: sse.Decoder, take: Callable[[bytes], None]) -> None:
+    """Judge an event stream whose last byte has arrived."""
+    for data in events.close():
+        take(data)
+    answer = exchange.answer
+    if answer.error is not None:
+        exchange.fail("stream_error", answer.error)
+    elif events.torn or not (answer.done or answer.finish):
+        exchange.fail("broken_stream", "the stream ended without a finish reason and without [DONE]")
+    elif answer.first_content is None:
+        exchange.fail("no_content", _why_empty(exchange))
+    elif not answer.done:
+        exchange.flags += ("no_done",)
+
+
+def body(exchange: Exchange, content: bytes, at: float, *, stream: bool) -> None:
+    """Judge a whole body that came with status 200."""
+    if stream:
+        exchange.fail("not_a_stream", chat.error_of_body(content))
+        return
+    try:
+        exchange.answer.event(content, at)
+    except chat.BadEvent as exc:
+        exchange.fail("bad_event", str(exc))
+        return
+    if exchange.answer.error is not None:
+        exchange.fail("stream_error", exchange.answer.error)
+    elif exchange.answer.first_content is None:
+        exchange.fail("no_content", _why_empty(exchange))
+
+
+def status(exchange: Exchange, content: bytes) -> None:
+    """Judge an answer with another status than 200; a 429 is no failure."""
+    assert exchange.status is not None  # noqa: S101 - the caller has read it
+    exchange.error = chat.error_of_body(content) or None
+    if exchange.status != 429:
+        exchange.failure = failures.http(exchange.status)
+
+
+def _why_empty(exchange: Exchange) -> str:
+    answer = exchange.answer
+    said = f"finish reason {answer.finish or 'none'}"
+    if answer.completion_tokens:
+        said += f", {answer.completion_tokens} completion tokens, none of them visible"
+    return said

@@ -1,0 +1,57 @@
+"""Which client carries the load, by the workload's `client:`."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from ptubench.client.connect import address
+from ptubench.client.exchange import Exchange, GapSink
+from ptubench.client.timed import TimedClient
+from ptubench.workload.model import Timeouts
+
+
+class Client(Protocol):
+    """What the load generator needs of a client."""
+
+    gaps: GapSink
+
+    def authorize(self, headers: Mapping[str, str]) -> None:
+        """Use these request headers from now on."""
+
+    async def warm(self, connections: int) -> int:
+        """Open connections before the load; how many are open."""
+
+    async def send(self, body: bytes, exchange: Exchange) -> None:
+        """One exchange; every failure is named in it."""
+
+    async def close(self) -> None:
+        """Close what is open."""
+
+
+def make_client(
+    kind: str,
+    *,
+    url: str,
+    headers: Mapping[str, str],
+    timeouts: Timeouts,
+    stream: bool,
+    ca_file: str | None,
+    env: Mapping[str, str],
+    max_connections: int,
+) -> Client:
+    """The client named `timed`, `httpx` or `package.module:function`.
+
+    Raises:
+        UsageError: proxy, CA file or function can't be used.
+    """
+    if kind == "timed":
+        where = address(url, ca_file=ca_file, env=env)
+        return TimedClient(url, where, headers=headers, timeouts=timeouts, stream=stream)
+    if kind == "httpx":
+        from ptubench.client.compat import HttpxClient  # noqa: PLC0415 - heavy, and rarely asked for
+
+        return HttpxClient(
+            url, headers=headers, timeouts=timeouts, stream=stream, ca_file=ca_file, max_connections=max_connections
+        )
+    from ptubench.client.custom import CustomClient, load_function  # noqa: PLC0415 - rarely asked for
+
+    return CustomClient(load_function(kind), url=url, headers=headers, timeouts=timeouts, stream=stream)

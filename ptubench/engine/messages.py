@@ -1,0 +1,55 @@
+"""What parent and worker say to each other, one JSON line each, beside the records."""
+
+import msgspec
+
+from ptubench.workload.model import Workload
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Parent to worker, first line."""
+
+    workload: Workload
+    """Resolved: loads are rates."""
+    salt: str
+    worker: int
+    workers: int
+    url: str
+    body_model: str | None
+    limit_field: str
+    headers: dict[str, str]
+    """Secrets included: this line is never written anywhere but into the pipe."""
+    ca_file: str | None
+    connections: int
+    """To open before the load."""
+    max_in_flight: int
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Parent to worker, at any time after."""
+
+    go: float | None = None
+    """The clock's reading at t = 0, shortly ahead."""
+    halt: float | None = None
+    """Stop offering; 1 drains what is in flight, 0 cuts it."""
+    headers: dict[str, str] | None = None
+    """Use these from now on (a renewed token)."""
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready", tag_field="type"):
+    """Worker to parent: waiting for `go`."""
+
+    connections: int
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done", tag_field="type"):
+    """Worker to parent, last line. Times in seconds since the start of the run."""
+
+    load_end: float = 0.0
+    finished: float = 0.0
+    unsent: int = 0
+    unsent_in_window: int = 0
+    stopped: bool = False
+    problem: str | None = None
+    """Why it gave up."""
+    crashed: bool = False
+    """The problem is a fault of ours."""

@@ -1,0 +1,253 @@
+"""One worker process: it makes load and does nothing else.
+
+Standard input brings its configuration, then commands, one JSON line each; standard output takes the records,
+as the lines that the run file will hold, in batches. It ends when standard input does: a thread is blocked in
+reading it, so that not even a stuck event loop outlives the parent.
+
+`python -m ptubench.engine.worker`
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from ptubench import histogram, loop, record
+from ptubench.client.make import Client, make_client
+from ptubench.engine.generator import Load, drain, offer
+from ptubench.engine.messages import Command, Config, Done, Ready
+from ptubench.errors import PtubenchError
+from ptubench.load.plan import Request, make_plan
+from ptubench.load.prompts import Texts
+from ptubench.stream.chat import BodyMaker
+
+_FLUSH = 0.2  # seconds between batches to the parent
+_LAG_EVERY = 0.01
+_EXIT_ORPHANED = 3
+
+
+def main() -> None:
+    """Run one worker to its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; Ctrl-C reaches the whole group
+    config = msgspec.json.decode(sys.stdin.buffer.readline(), type=Config)
+    _raise_file_limit()
+    with _output() as write:
+        try:
+            loop.run(_Worker(config, write).run())
+        except PtubenchError as exc:
+            write(msgspec.json.encode(Done(problem=str(exc))) + b"\n")
+        except Exception:  # noqa: BLE001 - the parent must hear of it, whatever it is
+            write(msgspec.json.encode(Done(problem=traceback.format_exc(limit=-3), crashed=True)) + b"\n")
+
+
+class _Worker:
+    def __init__(self, config: Config, write: Callable[[bytes], None]) -> None:
+        self._config = config
+        self._write = write
+        self._lines: list[bytes] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._lags: dict[int, int] = {}
+        self._offering: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._go: asyncio.Future[float] | None = None
+        self._client: Client | None = None
+        self._halted: float | None = None
+
+    async def run(self) -> None:
+        config = self._config
+        self._go = asyncio.get_running_loop().create_future()
+        threading.Thread(target=self._listen, args=(asyncio.get_running_loop(),), daemon=True).start()
+        plan = make_plan(config.workload)
+        self._client = client = make_client(
+            config.workload.client,
+            url=config.url,
+            headers=config.headers,
+            timeouts=config.workload.timeouts,
+            stream=config.workload.stream,
+            ca_file=config.ca_file,
+            env=os.environ,
+            max_connections=config.max_in_flight,
+        )
+        load = Load(
+            plan=plan,
+            body=_bodies(config),
+            client=client,
+            sink=lambda line: self._lines.append(record.encode(line)),
+            zero=0.0,
+            worker=config.worker,
+            workers=config.workers,
+            max_in_flight=config.max_in_flight,
+        )
+        self._say(Ready(connections=await client.warm(config.connections)))
+        load.zero = await self._go
+        # What exists now lives to the end: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        for job in (self._flush(), self._measure_lag(), self._tick(load)):
+            self._background(job)
+        done = await self._load(load)
+        await client.close()
+        self._empty()
+        self._say(done)
+
+    async def _load(self, load: Load) -> Done:
+        """Offer and drain, until done or told otherwise."""
+        self._offering = asyncio.create_task(offer(load))
+        if self._halted is not None:
+            self._offering.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._offering
+        stopped = self._offering.cancelled()
+        load_end = load.now() if stopped else load.plan.workload.duration
+        unsent = unsent_in_window = 0
+        if load.plan.count is not None:
+            own = range(load.worker, load.plan.count, load.workers)[load.taken :]
+            unsent = len(own)
+            if load.plan.offsets is not None and unsent:
+                unsent_in_window = int((load.plan.offsets[own.start :: own.step] >= load.plan.workload.warmup).sum())
+        limit = 0.0 if self._halted == 0.0 else load.plan.workload.drain
+        self._draining = asyncio.create_task(drain(load, limit))
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._draining
+        if self._draining.cancelled():
+            await drain(load, 0.0)
+        return Done(
+            load_end=load_end,
+            finished=load.now(),
+            unsent=unsent,
+            unsent_in_window=unsent_in_window,
+            stopped=stopped,
+        )
+
+    # what the parent says
+
+    def _listen(self, running: asyncio.AbstractEventLoop) -> None:
+        for line in sys.stdin.buffer:
+            command = msgspec.json.decode(line, type=Command)
+            running.call_soon_threadsafe(self._obey, command)
+        os._exit(_EXIT_ORPHANED)  # the parent is gone: nothing more may reach the target
+
+    def _obey(self, command: Command) -> None:
+        if command.headers is not None and self._client is not None:
+            self._client.authorize(command.headers)
+        if command.go is not None and self._go is not None:
+            self._go.set_result(command.go)
+        if command.halt is not None:
+            self._halted = command.halt
+            if self._offering is not None and not self._offering.done():
+                self._offering.cancel()
+            if command.halt == 0.0 and self._draining is not None:
+                self._draining.cancel()
+
+    # what it says
+
+    def _say(self, message: Ready | Done) -> None:
+        self._write(msgspec.json.encode(message) + b"\n")
+
+    def _empty(self) -> None:
+        if self._lines:
+            self._write(b"".join(self._lines))
+            self._lines.clear()
+
+    def _background(self, job: Any) -> None:
+        task = asyncio.create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._failed)
+
+    def _failed(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            traceback.print_exception(fault)
+            os._exit(1)  # a worker that can't measure itself is a lost one
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(_FLUSH)
+            self._empty()
+
+    async def _measure_lag(self) -> None:
+        while True:
+            due = time.perf_counter() + _LAG_EVERY
+            await asyncio.sleep(_LAG_EVERY)
+            index = histogram.bucket(time.perf_counter() - due)
+            self._lags[index] = self._lags.get(index, 0) + 1
+
+    async def _tick(self, load: Load) -> None:
+        gaps = load.client.gaps
+        second, sent = 0, 0
+        await load.until(0.0)
+        cpu, wall = time.process_time(), time.perf_counter()
+        while True:
+            await load.until(second + 1.0)
+            cpu_now, wall_now = time.process_time(), time.perf_counter()
+            tick = record.Tick(
+                t=second,
+                worker=load.worker,
+                gaps=dict(gaps.counts),
+                loop_lag=self._lags,
+                cpu=round((cpu_now - cpu) / (wall_now - wall), 4),
+                in_flight=load.in_flight,
+                sent=load.sent - sent,
+                content_events=gaps.events,
+            )
+            self._lines.append(record.encode(tick))
+            self._lags, gaps.counts, gaps.events = {}, {}, 0
+            sent, cpu, wall = load.sent, cpu_now, wall_now
+            second = max(second + 1, int(load.now()))
+
+
+def _bodies(config: Config) -> Callable[[Request], bytes]:
+    """What makes the body of a request."""
+    texts = Texts(config.workload, seed=config.workload.seed, salt=config.salt)
+    bodies = BodyMaker(
+        model=config.body_model,
+        limit_field=config.limit_field,
+        stream=config.workload.stream,
+        parameters=config.workload.parameters,
+    )
+    return lambda request: bodies.body(texts.messages(request), request.limit)
+
+
+@contextmanager
+def _output() -> Iterator[Callable[[bytes], None]]:
+    """Write to standard output from a thread: a parent that is slow to read must not stop the load."""
+    pending: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        while (batch := pending.get()) is not None:
+            try:
+                sys.stdout.buffer.write(batch)
+                sys.stdout.buffer.flush()
+            except OSError:
+                os._exit(_EXIT_ORPHANED)
+
+    writer = threading.Thread(target=work, daemon=True)
+    writer.start()
+    yield pending.put
+    pending.put(None)
+    writer.join()
+
+
+def _raise_file_limit() -> None:
+    """Thousands of connections need thousands of descriptors."""
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415 - not on Windows
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < hard:
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Recorded traffic: a file in, offsets and sizes out. Knows no clock; times are seconds from `start`, at `speed`.
+
+| format | a line | what it says |
+|---|---|---|
+| azure | `TIMESTAMP,ContextTokens,GeneratedTokens` | one request (Azure public dataset, LLM inference 2023) |
+| jsonl | `timestamp` (seconds or ISO 8601), `prompt_tokens`, `completion_tokens`, optional `cached_tokens` | one request |
+| usage | `minute,requests,prompt_tokens,cached_tokens,completion_tokens` | totals of one UTC minute |
+
+A minute's totals do not say when in it a request came or how sizes differed: its requests are spread uniformly at random
+(a Poisson process, given its count) and all have the minute's mean size, so queues and tails are milder than they were.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ptubench.distributions import LEAST_CACHED, LEAST_PROMPT
+from ptubench.errors import UsageError
+from ptubench.load.sizes import ARRIVALS, generator
+from ptubench.units import duration_text
+from ptubench.workload.model import Trace
+
+Floats = NDArray[np.float64]
+_MINUTE = 60.0
+_MOST_REQUESTS = 10_000_000  # in one minute: more is a broken line, and would not fit in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """The requests of a trace as arrays of one length: seconds from the start of the run, and tokens."""
+
+    offsets: Floats
+    prompt: Floats
+    cached: Floats
+    completion: Floats
+    raised: int
+    """Prompts under 32 tokens, which were raised to 32: a prompt needs room for its instruction."""
+
+
+class _Row(NamedTuple):
+    time: float
+    """Seconds since the epoch, or since whatever the file counts from."""
+    prompt: int
+    cached: int
+    completion: int
+    requests: int = 1
+
+
+class _Entry(msgspec.Struct):
+    """A line of a JSONL trace."""
+
+    timestamp: float | str
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None = None
+
+
+def read(load: Trace, *, duration: float, seed: int) -> Entries:
+    """The requests due in [0, duration); `seed` places those of a usage file inside their minutes.
+
+    Raises:
+        UsageError: the file can't be read, a line of it is broken or out of order, or `start` lies behind its end.
+    """
+    rows = _rows(load)
+    length = _length(load, rows)
+    begin = rows[0].time + load.start
+    end = begin + min(duration * load.speed, length)
+    table = _expanded(rows, begin, end, seed) if load.format == "usage" else np.array([row[:4] for row in rows], float)
+    table = table[(table[:, 0] >= begin) & (table[:, 0] < end)]
+    times, prompt, cached, completion = table.T
+    return Entries(
+        offsets=(times - begin) / load.speed,
+        prompt=np.maximum(prompt, LEAST_PROMPT),
+        cached=cached,
+        completion=np.maximum(completion, 1),
+        raised=int((prompt < LEAST_PROMPT).sum()),
+    )
+
+
+def span(load: Trace) -> float:
+    """Seconds from `start` to the end of the trace at its `speed`, in whole seconds with the last request inside.
+
+    Raises:
+        UsageError: as `read`.
+    """
+    return math.ceil(_length(load, _rows(load)) / load.speed)
+
+
+def _length(load: Trace, rows: list[_Row]) -> float:
+    """Seconds of the trace behind `start`, in its own time."""
+    # One request more than a whole second behind the first is still inside: the end is exclusive.
+    last = _MINUTE if load.format == "usage" else 1e-6
+    whole = rows[-1].time - rows[0].time + last
+    if load.start >= whole:
+        raise UsageError(
+            f"{load.file}: the trace lasts {duration_text(math.ceil(whole))}, so nothing is left at "
+            f"`start: {duration_text(load.start)}`; start earlier"
+        )
+    return whole - load.start
+
+
+def _rows(load: Trace) -> list[_Row]:
+    header, parse = _FORMATS[load.format]
+    rows: list[_Row] = []
+    for number, line in _lines(load.file, header):
+        try:
+            row = _checked(parse(line))
+        except (ValueError, msgspec.DecodeError, RecursionError) as error:
+            raise UsageError(f"{load.file}:{number}: {error}") from None
+        if rows and (row.time < rows[-1].time or (row.time == rows[-1].time and load.format == "usage")):
+            raise UsageError(f"{load.file}:{number}: the line is not later than the one before; sort the trace by time")
+        rows.append(row)
+    if not any(row.requests for row in rows):
+        raise UsageError(f"{load.file}: the trace has no requests")
+    return rows
+
+
+def _lines(file: str, header: str | None) -> Iterator[tuple[int, str]]:
+    """The lines that hold data, with their numbers from 1. CRLF and a missing last newline are fine."""
+    try:
+        text = Path(file).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{file}: the trace can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{file}: the trace is not UTF-8 text") from None
+    numbered = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
+    if header is not None:
+        number, first = next(numbered, (1, ""))
+        if first.replace(" ", "") != header:
+            raise UsageError(f"{file}:{number}: the first line must be `{header}`")
+    return numbered
+
+
+def _azure(line: str) -> _Row:
+    time, prompt, completion = _fields(line, 3)
+    return _Row(_time(time), _tokens(prompt), 0, _tokens(completion))
+
+
+def _jsonl(line: str) -> _Row:
+    entry = msgspec.json.decode(line, type=_Entry)
+    time = _time(entry.timestamp) if isinstance(entry.timestamp, str) else entry.timestamp
+    return _Row(time, entry.prompt_tokens, entry.cached_tokens or 0, entry.completion_tokens)
+
+
+def _usage(line: str) -> _Row:
+    minute, *totals = _fields(line, 5)
+    requests, prompt, cached, completion = map(_tokens, totals)
+    if not requests and (prompt or completion):
+        raise ValueError("tokens without requests")
+    if requests > _MOST_REQUESTS:
+        raise ValueError(f"{requests} requests in a minute are more than any trace has")
+    time = _time(minute)
+    if time % _MINUTE:
+        raise ValueError(f"`{minute}` is not the start of a minute")
+    return _Row(time, prompt, cached, completion, requests)
+
+
+_FORMATS: dict[str, tuple[str | None, Callable[[str], _Row]]] = {
+    "azure": ("TIMESTAMP,ContextTokens,GeneratedTokens", _azure),
+    "jsonl": (None, _jsonl),
+    "usage": ("minute,requests,prompt_tokens,cached_tokens,completion_tokens", _usage),
+}
+
+
+def _fields(line: str, count: int) -> list[str]:
+    fields = [field.strip() for field in line.split(",")]
+    if len(fields) != count:
+        raise ValueError(f"{len(fields)} fields where {count} belong")
+    return fields
+
+
+def _time(text: str) -> float:
+    """Seconds since the epoch of an ISO 8601 time; without a zone it is UTC. Digits behind the microsecond are cut."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"`{text}` is not a time such as 2023-11-16 18:15:46.680") from None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+
+
+def _tokens(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"`{text}` is not a number of 0 or more")
+    return int(text)
+
+
+def _checked(row: _Row) -> _Row:
+    if min(row[1:]) < 0:
+        raise ValueError("a number of tokens is negative")
+    if max(row[1:]) > 2**53 or not math.isfinite(row.time):
+        raise ValueError("a number is too large")
+    if row.cached > row.prompt:
+        raise ValueError("more cached tokens than prompt tokens")
+    return row
+
+
+def _expanded(rows: list[_Row], begin: float, end: float, seed: int) -> Floats:
+    """Requests out of the minutes that touch [begin, end): time, prompt, cached, completion; shape (n, 4)."""
+    minutes = [
+        _minute(row, generator(seed, ARRIVALS, block=number))
+        for number, row in enumerate(rows)
+        if row.requests and begin - _MINUTE < row.time < end
+    ]
+    return np.concatenate([np.empty((0, 4)), *minutes])
+
+
+def _minute(row: _Row, rng: np.random.Generator) -> Floats:
+    count = row.requests
+    cached = np.zeros(count)
+    # A mean under what Azure caches at all was a longer prefix of some of the requests: so many get 1,024 or more.
+    holders = min(count, row.cached // LEAST_CACHED)
+    cached[_even(holders, count) > 0] = _even(row.cached, holders)
+    times = row.time + np.sort(rng.random(count)) * _MINUTE
+    return np.column_stack([times, _even(row.prompt, count), cached, _even(row.completion, count)])
+
+
+def _even(total: int, count: int) -> Floats:
+    """`count` whole numbers as equal as can be, with exactly the sum `total`."""
+    shares: Floats = np.diff(np.floor(np.arange(count + 1) * (total / max(count, 1))))
+    return shares

@@ -1,0 +1,102 @@
+"""The top of a report: real or simulated, what ran where, and whether the client can be believed.
+
+Reads `target`, `run`, `workload` and `validity` of a summary (design: "The run file and the summary").
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ptubench.report import words
+from ptubench.report.text import badge, untrusted
+from ptubench.units import duration_text
+from ptubench.workload.model import Workload
+
+_VERDICT_STYLES = {"valid": "bold green", "degraded": "bold yellow", "invalid": "bold red"}
+_VERDICTS = {
+    "valid": "the client measured what it was asked to",
+    "degraded": "read the numbers with the reasons in mind",
+    "invalid": "do not use the numbers",
+}
+_ENDED = {
+    "stopped": "stopped by a signal: partial",
+    "aborted": "stopped at once by a second signal: partial",
+    "lost": "a worker or the output was lost: partial",
+    "killed": "the run was killed: partial",
+}
+
+
+def heading(summary: Mapping[str, Any]) -> RenderableType:
+    """What one must know before reading any number."""
+    workload = msgspec.convert(summary["workload"], Workload)
+    target, run = summary["target"], summary["run"]
+    title = Text.assemble(badge(target["kind"]), "  ", untrusted(workload.name, "bold", limit=50))
+    if workload.description:
+        title.append_text(Text.assemble("  ", untrusted(workload.description, "dim", limit=100)))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    grid.add_row(Text("target"), untrusted(target["url"], limit=150))
+    if target.get("deployment"):
+        grid.add_row(Text("deployment"), untrusted(target["deployment"]))
+    grid.add_row(Text("model"), _model(target))
+    grid.add_row(Text("size"), _size(target))
+    grid.add_row(Text("load"), Text(words.load(workload.load)))
+    grid.add_row(Text("window"), _window(run))
+    grid.add_row(Text("on 429"), Text(words.on_429(workload)))
+    grid.add_row(Text("verdict"), _verdict(summary["validity"]))
+    if summary["checks"]:
+        grid.add_row(Text("checks"), _checks(summary["checks"]))
+    return Group(title, Text(), grid)
+
+
+def _model(target: Mapping[str, Any]) -> Text:
+    """The model as named by the user and by the answers."""
+    named, served = target.get("model"), target.get("model_served")
+    if served is None:
+        return Text.assemble(untrusted(named), ("  no answer named it", "dim"))
+    if named is None or named == served:
+        return untrusted(served, limit=60)
+    return Text.assemble(untrusted(named, limit=60), "  answered as ", untrusted(served, limit=60))
+
+
+def _size(target: Mapping[str, Any]) -> Text:
+    """PTUs and deployment type."""
+    parts = [] if target.get("ptu") is None else [f"{target['ptu']:,} PTU"]
+    parts += [str(target["type"])] if target.get("type") else []
+    if not parts:
+        return Text("not given (--model, --ptu, --type): no utilization", style="dim")
+    source = f"  {target['ptu_source']}" if target.get("ptu_source") else ""
+    return Text.assemble(untrusted(", ".join(parts)), untrusted(source, "dim"))
+
+
+def _window(run: Mapping[str, Any]) -> Text:
+    """The seconds that count, and when it was."""
+    start, end = run["window_s"]
+    window = Text(f"{duration_text(start)} to {duration_text(end)} of {duration_text(run['duration_s'])}, begun ")
+    window.append_text(untrusted(run["started_at"]))
+    if run["ended"] in _ENDED:
+        window.append(f"  {_ENDED[run['ended']]}", style="bold red")
+    return window
+
+
+def _verdict(validity: Mapping[str, Any]) -> Text:
+    """The verdict and its reasons, a line each."""
+    verdict = validity["verdict"]
+    style = _VERDICT_STYLES.get(verdict, "bold")
+    text = Text.assemble(untrusted(verdict.upper(), style), f"  {_VERDICTS.get(verdict, '')}")
+    for reason in validity["reasons"]:
+        text.append("\n- ").append_text(untrusted(reason["text"], limit=300))
+    return text
+
+
+def _checks(rows: Sequence[Mapping[str, Any]]) -> Text:
+    """How many rules hold."""
+    failed = sum(not row["passed"] for row in rows)
+    if failed:
+        return Text.assemble((f"{failed} of {len(rows)} FAILED", "bold red"), "  below")
+    return Text(f"all {len(rows)} passed", style="bold green")

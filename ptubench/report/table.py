@@ -1,0 +1,249 @@
+"""The report on a terminal: a summary in, tables out.
+
+Computes nothing: every number shown stands in the summary (design: "The run file and the summary"). Colour only
+repeats what words say.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ptubench import failures
+from ptubench.analysis import names
+from ptubench.report.heading import heading
+from ptubench.report.latency import Latency, in_unit
+from ptubench.report.latency import cell as latency_cell
+from ptubench.report.text import Encodable, clean, untrusted
+from ptubench.report.timeline import Timeline
+from ptubench.units import number_text, seconds_text, share_text
+
+Summary = Mapping[str, Any]
+
+_OUTCOMES = {
+    "ok": ("answered in full", "green"),
+    "throttled": ("429", "yellow"),
+    "failed": ("by kind below", "red"),
+    "cut": ("in flight when the drain ended", "red"),
+    "dropped": ("never sent: max_in_flight was reached", "red"),
+    "unsent": ("never sent: the run was stopped", "yellow"),
+    "retried": ("more than one attempt", "yellow"),
+    "diverted": ("sent to a second target after a 429", "yellow"),
+    "spilled": ("answered by another deployment", "yellow"),
+    "gave_up": ("no retry left", "yellow"),
+}
+_UTILIZATIONS = {
+    "estimated": "by the published table",
+    "monitor": "by Azure Monitor",
+    "simulated": "by the simulated deployment itself",
+}
+_SHOWN_NAMES = 8
+"""Finish reasons come from the server: a hostile one must not make the report long."""
+
+
+def render(summary: Summary) -> RenderableType:
+    """The whole report, for `text.console()`."""
+    sections = (_calls, _latency, _tokens, _capacity, _asked, _failures, _classes, _timeline, _checks, _notes)
+    shown = [section for make in sections if (section := make(summary)) is not None]
+    return Encodable(Group(heading(summary), *(part for section in shown for part in (Text(), section))))
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Names on the left, numbers on the right."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column(Text(title, style="bold not dim"), no_wrap=True)
+    for column in columns:
+        table.add_column(Text(column), justify="right", no_wrap=True)
+    return table
+
+
+def _calls(summary: Summary) -> RenderableType:
+    """Offered, admitted, refused, and what became of each."""
+    metrics = summary["metrics"]
+    requests, refused, rpm, flight = metrics["requests"], metrics["refused"], metrics["rpm"], metrics["in_flight"]
+    table = _table("Calls", "count", "share", "per minute")
+    table.add_column(style="dim")
+    table.add_row(Text("offered"), Text(f"{requests['total']:,}"), None, Text(number_text(rpm["offered"])))
+    table.add_row(Text("admitted"), None, None, Text(number_text(rpm["admitted"])), Text("sent and not answered 429"))
+    table.add_row(Text("completed"), None, None, Text(number_text(rpm["completed"])))
+    table.add_row(
+        Text("refused"),
+        Text(f"{refused['count']:,}"),
+        Text(share_text(refused["ratio"])),
+        None,
+        _interval(refused["ci95"]),
+        style="bold yellow" if refused["count"] else "bold green",
+    )
+    for name, (meaning, style) in _OUTCOMES.items():
+        count = requests[name]
+        # The first three always: a zero there is news.
+        if count or name in ("ok", "throttled", "failed"):
+            share = share_text(count / requests["total"]) if requests["total"] else "–"
+            what = Text(
+                f"{meaning}, first at {seconds_text(first)}"
+                if count and name == "throttled" and (first := metrics["throttled"]["first_s"]) is not None
+                else meaning
+            )
+            table.add_row(Text(f"  {name}"), Text(f"{count:,}"), Text(share), None, what, style=style if count else "")
+    if metrics["slo"]["ratio"] is not None:
+        table.add_row(Text("slo met"), None, Text(share_text(metrics["slo"]["ratio"])))
+    table.add_row(
+        Text("in flight"),
+        None,
+        None,
+        None,
+        Text(f"mean {number_text(flight['mean'])}, at most {number_text(flight['max'])}"),
+    )
+    return table
+
+
+def _interval(interval: list[float] | None) -> Text:
+    """A 95 % interval of a share."""
+    if interval is None:
+        return Text()
+    return Text(f"95 % interval {share_text(interval[0])} to {share_text(interval[1])}", style="not bold")
+
+
+def _latency(summary: Summary) -> RenderableType:
+    """Percentiles with the number of answers behind them."""
+    return Latency(summary["metrics"])
+
+
+def _tokens(summary: Summary) -> RenderableType:
+    """Tokens by time of the event, and as the service weighs them."""
+    tpm = summary["metrics"]["tpm"]
+    table = _table("Tokens", "per minute")
+    table.add_column(style="dim")
+    for name, whole in (("prompt", None), ("cached", "prompt"), ("completion", None), ("reasoning", "completion")):
+        if whole is None or tpm[name]:
+            share = Text(f"{share_text(tpm[name] / tpm[whole])} of the {whole}" if whole and tpm[whole] else "")
+            table.add_row(Text(f"  {name}" if whole else name), Text(number_text(tpm[name])), share)
+    table.add_row(Text("total"), Text(number_text(tpm["total"])))
+    table.add_row(
+        Text("normalized"), Text(number_text(tpm["normalized"])), Text("input-token equivalents: what PTUs count")
+    )
+    if tpm["unknown_requests"]:
+        unknown = Text(
+            f"{tpm['unknown_requests']:,} without usage: their tokens are unknown and left out", style="yellow"
+        )
+        return Group(table, unknown)
+    return table
+
+
+def _capacity(summary: Summary) -> RenderableType | None:
+    """What the tokens are of the PTUs; None where the size is unknown."""
+    tpm, used = summary["metrics"]["tpm"], summary["metrics"]["utilization"]
+    if tpm["per_ptu"] is None and not any(used.values()):
+        return None
+    table = _table("Capacity", "")
+    table.add_column(style="dim")
+    published = f"tokens/min, {share_text(tpm['of_published'])} of the published {_published(tpm)}"
+    table.add_row(Text("normalized per PTU"), Text(number_text(tpm["per_ptu"])), Text(published))
+    for name, whose in _UTILIZATIONS.items():
+        if used[name]:
+            peak = used[name].get("peak_minute")
+            busiest = f", busiest full minute {share_text(peak)}" if peak is not None else ""
+            mean = Text(share_text(used[name].get("mean")))
+            table.add_row(Text(f"utilization, {name}"), mean, Text(f"{whose}{busiest}"))
+    return table
+
+
+def _published(tpm: Mapping[str, Any]) -> str:
+    """The published figure that `of_published` is a share of."""
+    return number_text(tpm["per_ptu"] / tpm["of_published"] if tpm["of_published"] else None)
+
+
+def _asked(summary: Summary) -> RenderableType:
+    """What the workload asked for beside what came: means, and the middle and end of what came."""
+    metrics = summary["metrics"]
+    asked = metrics["asked"]
+    table = _table("Tokens per call", "asked", "got", "got p50", "got p95")
+    for name in ("prompt_tokens", "cached_tokens", "completion_tokens"):
+        distribution = metrics.get(name)
+        spread = [latency_cell(distribution, part) for part in ("p50", "p95")] if distribution else []
+        table.add_row(
+            Text(name.replace("_", " ")), *(Text(number_text(asked[name][side])) for side in ("asked", "got")), *spread
+        )
+    table.add_row(Text("output limit"), Text(number_text(asked["limit"])))
+    parts = [table]
+    return Group(*parts, *_finish(metrics))
+
+
+def _finish(metrics: Mapping[str, Any]) -> list[Text]:
+    """Why answers ended, and how many events carried their tokens."""
+    reasons = sorted(metrics["finish"].items(), key=lambda item: -item[1])
+    shown = [f"{clean(reason, 20)} {count:,}" for reason, count in reasons[:_SHOWN_NAMES]]
+    more = [f"{len(reasons) - _SHOWN_NAMES:,} other reasons"] if len(reasons) > _SHOWN_NAMES else []
+    lines = [Text.assemble(("finished by  ", "dim"), ", ".join(shown + more))] if reasons else []
+    per_token = metrics["gap"].get("events_per_token")
+    if per_token is not None:
+        lines.append(Text.assemble(("events per token  ", "dim"), number_text(per_token)))
+    return lines
+
+
+def _failures(summary: Summary) -> RenderableType | None:
+    """Failures by kind, most frequent first, with what each means."""
+    by_kind = summary["metrics"]["failed"]["by_kind"]
+    if not by_kind:
+        return None
+    table = _table("Failures", "count")
+    table.add_column(overflow="fold")
+    for kind, count in sorted(by_kind.items(), key=lambda item: -item[1]):
+        table.add_row(
+            untrusted(kind, "red", limit=30), Text(f"{count:,}"), untrusted(failures.explain(kind), limit=120)
+        )
+    return table
+
+
+def _classes(summary: Summary) -> RenderableType | None:
+    """A row per class of the mix and per other group."""
+    groups = summary["groups"]
+    if not groups:
+        return None
+    table = _table("Groups", "offered", "refused", "ttft p50", "ttft p95", "e2e p50", "e2e p95")
+    for name, metrics in groups.items():
+        table.add_row(
+            untrusted(name, limit=24),
+            Text(f"{metrics['requests']['total']:,}"),
+            Text(share_text(metrics["refused"]["ratio"])),
+            *(latency_cell(metrics[metric], percentile) for metric in ("ttft", "e2e") for percentile in ("p50", "p95")),
+        )
+    return table
+
+
+def _timeline(summary: Summary) -> RenderableType | None:
+    """The run second by second."""
+    start, end = summary["run"]["window_s"]
+    return Timeline(summary["timeline"], summary["latency"], (start, end)) if summary["timeline"] else None
+
+
+def _checks(summary: Summary) -> RenderableType | None:
+    """Each rule with what was measured."""
+    rows = summary["checks"]
+    if not rows:
+        return None
+    table = _table("Checks", "measured", "")
+    for row in rows:
+        result = Text("PASS", style="bold green") if row["passed"] else Text("FAIL", style="bold red")
+        table.add_row(untrusted(row["rule"], limit=50), Text(_measured(row)), result)
+    return table
+
+
+def _measured(row: Mapping[str, Any]) -> str:
+    """The value that a rule judged, in the unit of its metric."""
+    if row["measured"] is None:
+        return "unanswered or not measured"
+    return in_unit(row["measured"], names.units().get(row["rule"].split()[0], "count"))
+
+
+def _notes(summary: Summary) -> RenderableType | None:
+    """What one should know beside the numbers."""
+    notes = summary["notes"]
+    if not notes:
+        return None
+    text = Text("Notes", style="bold")
+    for note in notes:
+        text.append_text(Text("\n- ", style="not bold")).append_text(untrusted(note["text"], "not bold", limit=400))
+    return text

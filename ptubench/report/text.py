@@ -1,0 +1,109 @@
+"""Text that is safe to show: no markup, no control characters, nothing that the console can't encode.
+
+Every string that came from a server or a file goes through `clean`. Everything is shown as `rich.text.Text`,
+which never reads markup, on a console that doesn't either. Knows no numbers and no layout.
+"""
+
+import os
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
+from rich.text import Text
+
+_UNSHOWN = "\N{REPLACEMENT CHARACTER}"
+_LINE_BREAKS = dict.fromkeys(map(ord, "\t\n\r\v\f\x85\u2028\u2029"), " ")
+_PLAINER = {
+    "–": "-",
+    "—": "-",
+    "…": "~",
+    "µ": "u",
+    "·": "-",
+    "×": "x",
+    "→": ">",
+    "✓": "+",
+    "✗": "!",
+} | dict(zip("▁▂▃▄▅▆▇█", ".:-=+*#@", strict=True))
+
+
+def clean(value: object, limit: int = 80) -> str:
+    """`value` on one line of at most `limit` characters, none of which does anything but stand there.
+
+    Control and escape characters, bidirectional and zero-width marks, surrogates, private and unassigned
+    characters (Unicode categories C*) are replaced by U+FFFD, line breaks by a space. A longer text keeps
+    its beginning and its end.
+    """
+    text = str(value)
+    if len(text) > limit:
+        tail = limit // 3
+        text = f"{text[: limit - tail - 1]}…{text[len(text) - tail :]}"
+    return "".join(
+        _UNSHOWN if unicodedata.category(character).startswith("C") else character
+        for character in text.translate(_LINE_BREAKS)
+    )
+
+
+def untrusted(value: object, style: str = "", *, limit: int = 80) -> Text:
+    """`clean(value)` as a renderable; an en dash for None."""
+    return Text("–" if value is None else clean(value, limit), style=style)
+
+
+def badge(kind: str) -> Text:
+    """SIMULATED or REAL: what nobody who looks at a number may overlook."""
+    if kind == "simulated":
+        return Text(" SIMULATED ", style="bold black on yellow")
+    return Text(" REAL ", style="bold white on blue")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console for reports: markup is never read, and with `NO_COLOR` no style code is written at all."""
+    return Console(
+        stderr=stderr,
+        # NO_COLOR alone would leave rich's bold and dim codes in the output.
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
+@dataclass(frozen=True)
+class Encodable:
+    """Anything, with the characters that the console's encoding lacks replaced by plainer ones of the same width."""
+
+    inner: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The lines of `inner` without trailing blanks; rich itself chooses ASCII for boxes and rules."""
+        for line in console.render_lines(self.inner, options, pad=False):
+            yield from _ended([_in_encoding(segment, options) for segment in line])
+            yield Segment.line()
+
+
+def _in_encoding(segment: Segment, options: ConsoleOptions) -> Segment:
+    """`segment` in characters that the console has."""
+    if not options.ascii_only:
+        return segment
+    return segment._replace(text="".join(_plain(character, options.encoding) for character in segment.text))
+
+
+def _ended(line: list[Segment]) -> list[Segment]:
+    """`line` up to its last character that is no blank."""
+    while line and not line[-1].text.strip():
+        line.pop()
+    if line:
+        line[-1] = line[-1]._replace(text=line[-1].text.rstrip())
+    return line
+
+
+@cache
+def _plain(character: str, encoding: str) -> str:
+    """`character` if it can be encoded, else what stands for it."""
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return _PLAINER.get(character, "?" * cell_len(character))
+    return character

@@ -1,0 +1,212 @@
+"""Run files: a new one is written as the run happens, an old one is read line by line.
+
+Knows files and `record`'s lines, not what they mean. A file is never overwritten; a torn last line is ignored,
+since a run that was killed keeps what it had.
+"""
+
+import gzip
+import io
+import re
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from ptubench import record
+from ptubench.errors import MeasurementLost, UsageError
+from ptubench.record import Head, Line
+
+_FLUSH_EVERY = 1.0
+_HEAD_LIMIT = 16 * 2**20
+_NO_LINE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class Writer:
+    """One new run file, open for writing.
+
+    Args:
+        path: a file that does not exist yet; with the ending `.gz` it is compressed.
+
+    Raises:
+        FileExistsError: it does exist.
+        OSError: it can't be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        raw = path.open("xb")
+        self._file: IO[bytes] = raw if path.suffix != ".gz" else gzip.GzipFile(fileobj=raw, mode="wb")
+        self._raw = raw
+        self._flushed = time.monotonic()
+
+    def write(self, lines: bytes) -> None:
+        """Append whole lines; they are on their way to the disk within a second if writing goes on.
+
+        Raises:
+            MeasurementLost: the disk is full or gone.
+        """
+        try:
+            self._file.write(lines)
+        except OSError as exc:
+            raise self._lost(exc) from exc
+        if time.monotonic() - self._flushed >= _FLUSH_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand everything written so far to the operating system.
+
+        Raises:
+            MeasurementLost: the disk is full or gone.
+        """
+        try:
+            self._file.flush()
+            self._raw.flush()
+        except OSError as exc:
+            raise self._lost(exc) from exc
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Flush and close; a second time does nothing.
+
+        Raises:
+            MeasurementLost: the disk is full or gone.
+        """
+        try:
+            self._file.close()
+            self._raw.close()
+        except OSError as exc:
+            # What could not be written stays in the buffers, and closing would try again for ever.
+            with suppress(OSError):
+                self._raw.close()
+            raise self._lost(exc) from exc
+
+    def _lost(self, exc: OSError) -> MeasurementLost:
+        return MeasurementLost(
+            f"{self.path}: the run's records can't be written any more ({exc.strerror}); "
+            "what was written before stays readable; make room, or choose another folder with `--results DIR`"
+        )
+
+
+def create(folder: Path, workload: str, label: str | None, started: datetime, *, compress: bool = False) -> Writer:
+    """Open `<UTC time>-<workload>[-<label>].jsonl[.gz]` in `folder`, which is made if need be.
+
+    Where the name is taken, `-2`, `-3`, … is added. In the name, whatever is not a letter, a digit, a dot, an
+    underscore or a dash becomes a dash.
+
+    Raises:
+        UsageError: the folder can't be made or written to.
+    """
+    time_part = started.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    stem = "-".join((time_part, _slug(workload) or "run", *filter(None, [_slug(label or "")])))
+    ending = ".jsonl.gz" if compress else ".jsonl"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            with suppress(FileExistsError):
+                return Writer(folder / f"{stem}{f'-{number}' if number > 1 else ''}{ending}")
+    except OSError as exc:
+        raise UsageError(
+            f"{folder}: results can't be written there ({exc.strerror}); choose another folder with `--results DIR`"
+        ) from None
+    raise AssertionError
+
+
+def lines(path: Path, *, broken: list[int] | None = None) -> Iterator[Line]:
+    """The lines of a run file in order, the head first.
+
+    Args:
+        path: a `.jsonl` or `.jsonl.gz` file; a compressed one may have been cut anywhere.
+        broken: gets the numbers of lines that can't be read, except for a torn last one.
+
+    Raises:
+        UsageError: no file, no run file, a newer schema, or a second run in the same file.
+    """
+    with _open(path) as file:
+        yield _head(path, _first(path, file))
+        unreadable: int | None = None
+        for number, raw in enumerate(_whole(file), start=2):
+            if unreadable is not None and broken is not None:
+                broken.append(unreadable)
+            unreadable = None
+            try:
+                line = record.decode(raw)
+            except _NO_LINE:
+                # Only what follows tells whether it was the torn end of the file.
+                unreadable = number
+                continue
+            if isinstance(line, Head):
+                raise UsageError(f"{path}: line {number} begins a second run; report each run from its own file")
+            yield line
+
+
+def read_head(path: Path) -> Head:
+    """The first line of a run file.
+
+    Raises:
+        UsageError: no file, no run file, or a newer schema.
+    """
+    with _open(path) as file:
+        return _head(path, _first(path, file))
+
+
+class _Schema(msgspec.Struct, tag="head", tag_field="type"):
+    """Just enough of a head to tell whether the rest can be understood."""
+
+    schema: int
+    tool_version: str = "?"
+
+
+def _head(path: Path, raw: bytes) -> Head:
+    try:
+        found = msgspec.json.decode(raw, type=_Schema)
+    except _NO_LINE:
+        raise UsageError(
+            f"{path}: not a run file, since its first line is no head; run files are what `ptubench run` writes"
+        ) from None
+    if found.schema != record.SCHEMA:
+        raise UsageError(
+            f"{path}: written with schema {found.schema} by ptubench {_word(found.tool_version)}, and this ptubench "
+            f"reads schema {record.SCHEMA}; install that version of ptubench to read it"
+        )
+    try:
+        return msgspec.json.decode(raw, type=Head)
+    except _NO_LINE as exc:
+        raise UsageError(f"{path}: the head of the run file can't be read ({exc}); the run is lost") from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        if path.suffix == ".gz":
+            return io.BufferedReader(gzip.open(path))  # type: ignore[arg-type] # a GzipFile is a raw stream too
+        return path.open("rb")
+    except OSError as exc:
+        raise UsageError(
+            f"{path}: the run file can't be opened ({exc.strerror}); give the path that `ptubench run` printed"
+        ) from None
+
+
+def _first(path: Path, file: IO[bytes]) -> bytes:
+    try:
+        return file.readline(_HEAD_LIMIT)
+    except (EOFError, OSError, zlib.error):
+        raise UsageError(f"{path}: the compressed file is damaged at its beginning; the run is lost") from None
+
+
+def _whole(file: IO[bytes]) -> Iterator[bytes]:
+    """Lines up to the end, or up to where a compressed file was cut or damaged."""
+    with suppress(EOFError, OSError, zlib.error):
+        yield from file
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:60].strip("-.")
+
+
+def _word(text: str) -> str:
+    return "".join(c for c in text if c.isprintable())[:40]

@@ -1,0 +1,41 @@
+"""What looks like a secret, and how to name a value in a message without giving one away.
+
+A guess by shape, so it errs on the careful side: what is taken for a key is refused or hidden, never stored.
+"""
+
+import re
+
+_SHAPES = re.compile(
+    r"""
+    (?<![A-Za-z0-9]) sk-(?=[A-Za-z0-9_-]*[0-9])[A-Za-z0-9_-]{16,}     # OpenAI, and those who copy its form
+    | \b[Bb]earer\s+\S{8,}
+    | (?<![A-Za-z0-9_-]) eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+          # a JSON web token
+    | \A\s*[0-9a-fA-F]{32,}\s*\Z                                      # Azure until 2024
+    | (?<![A-Za-z0-9]) (?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{44,} (?![A-Za-z0-9])  # Azure since: 84 of these
+    """,
+    re.VERBOSE,
+)
+_NAMES = frozenset(
+    "key api_key apikey x_api_key subscription_key ocp_apim_subscription_key token access_token auth_token bearer "
+    "bearer_token password passwd secret client_secret authorization credential credentials".split()
+)
+_LONGEST = 60
+
+
+def looks_secret(text: str) -> bool:
+    """Whether a text has the shape of a key or a token, or holds one."""
+    return _SHAPES.search(text) is not None
+
+
+def names_secret(name: str) -> bool:
+    """Whether a field of this name holds a secret: `api_key`, `Authorization`, `password`, …"""
+    return name.strip().lower().replace("-", "_").replace(" ", "_") in _NAMES
+
+
+def shown(value: object) -> str:
+    """A value as a message may name it: one short line, printable, and no secret."""
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if looks_secret(text):
+        return "(not shown)"
+    line = "".join(char if char.isprintable() else " " for char in text).strip()
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

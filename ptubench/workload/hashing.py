@@ -1,0 +1,61 @@
+"""What makes two workloads the same: a hash over everything that decides the load, and nothing else."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ptubench.errors import UsageError
+from ptubench.secret import shown
+from ptubench.workload.model import Trace, Workload
+
+_BESIDE = ("name", "description", "checks", "target", "seed")
+"""What does not change what is sent, beyond the luck of the draw."""
+
+
+def workload_hash(workload: Workload) -> str:
+    """SHA-256, in hexadecimal, of a resolved workload: canonical JSON, with the content of files instead of their paths.
+
+    Two runs with the same hash can be compared: they differ in the draw, the target and the rules at most.
+
+    Raises:
+        UsageError: a file that the workload names can't be read.
+    """
+    plain = msgspec.to_builtins(workload)
+    for key in _BESIDE:
+        plain.pop(key, None)
+    digests = {file: _digest(file) for file in files(workload)}
+    canonical = json.dumps(_with_content(plain, digests), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def files(workload: Workload) -> list[str]:
+    """Absolute paths of the files that a workload names, each once: the trace, and messages."""
+    found = [workload.load.file] if isinstance(workload.load, Trace) else []
+    found += [kind.messages.file for kind in workload.classes if kind.messages is not None]
+    return list(dict.fromkeys(found))
+
+
+def _with_content(plain: Any, digests: dict[str, str]) -> Any:
+    """The same data, in which each `file` is named by its content."""
+    if isinstance(plain, dict):
+        return {
+            key: digests.get(value, value) if key == "file" and isinstance(value, str) else _with_content(value, digests)
+            for key, value in plain.items()
+        }
+    if isinstance(plain, list | tuple):
+        return [_with_content(value, digests) for value in plain]
+    return plain
+
+
+def _digest(file: str) -> str:
+    digest = hashlib.sha256()
+    try:
+        with Path(file).open("rb") as content:
+            while block := content.read(1 << 20):
+                digest.update(block)
+    except OSError as exc:
+        raise UsageError(f"{shown(file)}: can't be read ({exc.strerror})") from None
+    return digest.hexdigest()

@@ -1,0 +1,243 @@
+"""The report: what is said, and that nothing a server or a file says can do more than stand there."""
+
+import io
+import unicodedata
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ptubench.report import text
+from ptubench.report.bars import bar, columns
+from ptubench.report.table import render
+
+from goldens import golden, shown
+from summaries import WORKLOAD, distribution, metrics, summary
+
+HOSTILE = {
+    "html": "<script>alert(1)</script>",
+    "markup": "[red]markup[/red] [/nonsense] [link=http://evil]x[/link]",
+    "escapes": "\x1b[2J\x1b]0;title\x07 \x9b31m \r\b\x00",
+    "direction": "\u202eevil\u202c \u2066abc\u2069 \u200f",
+    "invisible": "a\u200b\ufeff\u00adb \ud800 \ue000",
+    "lines": "one\ntwo\r\nthree\u2028four\x85five\tsix",
+    "long": "x" * 10_000,
+    "wide": "漢字" * 5_000,
+    "emoji": ":smile: \N{GRINNING FACE}",
+}
+
+
+def real_run():
+    """A degraded, killed run on a deployment of which little is known, with two classes."""
+    run = summary()
+    run["target"] |= {
+        "kind": "azure",
+        "endpoint": "https://contoso.openai.azure.com",
+        "url": "https://contoso.openai.azure.com/openai/deployments/chat-ptu/chat/completions?api-version=2024-10-21",
+        "deployment": "chat-ptu",
+        "model": None,
+        "type": None,
+        "ptu": None,
+        "ptu_source": None,
+    }
+    run["run"]["ended"] = "killed"
+    run["validity"] |= {
+        "verdict": "degraded",
+        "reasons": [
+            {"code": "lag", "text": "Lag p99 is 7.1 ms, over 5 ms: this machine was too busy; try --workers 2."}
+        ],
+    }
+    run["metrics"]["tpm"] |= {"normalized": None, "per_ptu": None, "of_published": None, "reasoning": 40_000.0}
+    run["metrics"]["utilization"] = {"estimated": None, "monitor": None, "simulated": None}
+    run["groups"] = {"class:short": metrics(), "class:long": metrics() | {"ttft": distribution(count=40, of=80)}}
+    run["checks"] = [{"rule": "ttft.p99 <= 2s", "measured": None, "limit": 2.0, "ci95": None, "passed": False}]
+    return run
+
+
+def empty_run():
+    """Nothing was measured: every number is null, every count 0."""
+    run = summary()
+    units = {name: value["unit"] for name, value in run["metrics"].items() if "unit" in value}
+    run["metrics"] = _emptied(run["metrics"])
+    for name, unit in units.items():
+        run["metrics"][name] |= {"unit": unit, "count": 0, "of": 0, "unanswered": []}
+    run["metrics"]["requests"] = dict.fromkeys(run["metrics"]["requests"], 0)
+    run["metrics"]["finish"] = run["metrics"]["failed"]["by_kind"] = {}
+    run["metrics"]["refused"]["count"] = 0
+    return run | {"timeline": [], "latency": [], "checks": [], "notes": []}
+
+
+def _emptied(value):
+    return {key: _emptied(inner) for key, inner in value.items()} if isinstance(value, dict) else None
+
+
+RUNS = {"simulated": summary, "real": real_run, "empty": empty_run}
+
+
+def everywhere(hostile: str):
+    """A run in which every string that is not ours is `hostile`."""
+    run = real_run()
+    run["workload"] |= {"name": hostile, "description": hostile}
+    run["target"] |= dict.fromkeys(("url", "deployment", "model", "model_served", "type", "ptu_source"), hostile)
+    run["run"]["started_at"] = hostile
+    run["validity"]["reasons"] = [{"code": hostile, "text": hostile}]
+    run["metrics"]["finish"] = {hostile: 3}
+    run["metrics"]["failed"]["by_kind"] = {hostile: 2}
+    run["groups"] = {f"class:{hostile}": metrics()}
+    run["checks"] = [{"rule": hostile, "measured": 1.0, "limit": 1.0, "ci95": None, "passed": True}]
+    run["notes"] = [{"code": hostile, "text": hostile}]
+    return run
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("name", RUNS)
+def test_the_report_looks_as_reviewed(name, width):
+    report = shown(render(RUNS[name]()), width=width)
+
+    assert report == golden(f"report-{name}-{width}", report)
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+@pytest.mark.parametrize("name", RUNS)
+def test_no_line_is_wider_than_the_console(name, width):
+    lines = shown(render(RUNS[name]()), width=width).splitlines()
+
+    assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize(("kind", "word"), [("simulated", "SIMULATED"), ("azure", "REAL"), ("openai", "REAL")])
+def test_the_first_word_says_whether_the_target_is_real(kind, word):
+    run = summary()
+    run["target"]["kind"] = kind
+
+    assert shown(render(run)).split()[0] == word
+
+
+def test_a_percentile_beyond_the_answers_is_unanswered():
+    run = summary()
+    run["metrics"]["ttft"] = distribution(count=90, of=100)
+
+    row = next(line for line in shown(render(run)).splitlines() if line.startswith("ttft "))
+
+    assert row.split() == ["ttft", "100", "ms", "147", "ms", "unanswered", "–", "(n<368)", "90", "of", "100"]
+
+
+def test_unanswered_is_never_cut_short():
+    run = summary()
+    run["metrics"]["e2e"] = distribution(count=600_000, of=1_000_000) | {"unanswered": ["p90", "p95", "p99", "p999"]}
+
+    assert shown(render(run)).count("unanswered") == 9  # three here, three in each *_scheduled
+
+
+def test_a_rule_that_was_not_measured_is_shown_as_failed():
+    report = shown(render(real_run()))
+
+    assert "unanswered or not measured  FAIL" in report
+
+
+def test_a_verdict_stands_with_its_reasons():
+    report = " ".join(shown(render(real_run())).split())
+
+    assert "DEGRADED read the numbers with the reasons in mind - Lag p99 is 7.1 ms, over 5 ms: this machine" in report
+
+
+def test_many_finish_reasons_do_not_make_the_report_long():
+    run = summary()
+    run["metrics"]["finish"] = {f"reason{i}": 1 for i in range(1000)}
+
+    assert "reason7 1, 992 other reasons" in " ".join(shown(render(run)).split())
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_strings_of_others_are_inert(hostile):
+    report = shown(render(everywhere(hostile)))
+
+    assert [c for c in report if c != "\n" and unicodedata.category(c).startswith("C")] == []
+    assert len(report.splitlines()) < 120
+
+
+@pytest.mark.parametrize("hostile", [HOSTILE["html"], HOSTILE["markup"][:20]])
+def test_markup_of_others_is_shown_as_it_is(hostile):
+    report = shown(render(everywhere(hostile)), terminal=True, width=120)
+
+    assert hostile in report
+
+
+def test_a_pipe_gets_no_control_characters():
+    report = shown(render(summary()))
+
+    assert "\x1b" not in report
+
+
+def test_no_color_writes_no_codes_even_on_a_terminal(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    file = io.StringIO()
+    console = text.console()
+    console.file = file
+
+    console.print(render(summary()))
+
+    assert "SIMULATED" in file.getvalue()
+    assert "\x1b" not in file.getvalue()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437"])
+def test_a_console_without_unicode_gets_the_same_lines(encoding):
+    plain, full = shown(render(real_run()), encoding=encoding), shown(render(real_run()))
+
+    assert [len(line) for line in plain.splitlines()] == [len(line) for line in full.splitlines()]
+
+
+@given(st.text(st.characters(), max_size=300), st.integers(10, 200))
+def test_cleaned_text_is_one_short_line_of_visible_characters(value, limit):
+    cleaned = text.clean(value, limit)
+
+    assert len(cleaned) == min(len(value), limit)
+    assert not any(unicodedata.category(character)[0] == "C" or character in "\u2028\u2029" for character in cleaned)
+
+
+@given(st.lists(st.none() | st.floats(0, 1e6), max_size=400), st.integers(1, 100))
+def test_a_row_of_bars_fits_and_keeps_its_total(series, width):
+    measured = [value or 0.0 for value in series]
+    means = columns(measured, width)
+    step = -(-len(series) // width) or 1
+    lengths = [min(step, len(series) - start) for start in range(0, len(series), step)]
+
+    assert len(columns(series, width)) <= width
+    assert sum(mean * length for mean, length in zip(means, lengths, strict=True)) == pytest.approx(sum(measured))
+
+
+def test_a_little_is_never_blank_and_nothing_always_is():
+    assert bar([0.0, 1e-9, None, 8.0], 8.0) == " ▁ █"
+
+
+def test_the_load_of_every_kind_is_told_in_words():
+    from ptubench.report import words
+    from ptubench.workload.model import ClosedLoop, OpenLoop, Stage, Trace
+
+    told = [
+        words.load(WORKLOAD.load),
+        words.load(OpenLoop(stages=(Stage(value=0.75, seconds=600),), arrivals="constant")),
+        words.load(
+            OpenLoop(stages=(Stage(value=0.9, seconds=60, unit="utilization"),), arrivals="gamma", burstiness=0.5)
+        ),
+        words.load(OpenLoop(stages=(Stage(value=100, seconds=60, unit="tokens"),) * 6)),
+        words.load(ClosedLoop(concurrency=20, think_time=1.5)),
+        words.load(Trace(file="/data/trace.csv", format="azure", start=600, speed=4)),
+    ]
+
+    assert told == [
+        "open loop, poisson: 600/min for 10s, 1,200/min for 10s, 600/min to 300/min for 10s",
+        "open loop, constant, 45/min",
+        "open loop, gamma of shape 0.5, 90.0 %",
+        "open loop, poisson: " + "6,000 tokens/min for 1m, " * 3 + "6,000 tokens/min for 1m, 2 more",
+        "closed loop, 20 at once, 1.5s between an answer and the next",
+        "open loop, trace trace.csv from 10m at 4 times its speed",
+    ]
+
+
+def test_the_workload_of_a_summary_may_come_from_json():
+    run = msgspec.json.decode(msgspec.json.encode(summary()))
+
+    assert shown(render(run)) == shown(render(summary()))
