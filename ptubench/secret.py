@@ -15,10 +15,11 @@ _SHAPES = re.compile(
     """,
     re.VERBOSE,
 )
-_NAMES = frozenset(
-    "key api_key apikey x_api_key subscription_key ocp_apim_subscription_key token access_token auth_token bearer "
-    "bearer_token password passwd secret client_secret authorization credential credentials".split()
-)
+_NAMES = {
+    *("key", "api_key", "apikey", "x_api_key", "subscription_key", "ocp_apim_subscription_key"),
+    *("token", "access_token", "auth_token", "bearer", "bearer_token", "authorization"),
+    *("password", "passwd", "secret", "client_secret", "credential", "credentials"),
+}
 _LONGEST = 60
 
 
@@ -28,7 +29,7 @@ def looks_secret(text: str) -> bool:
 
 
 def names_secret(name: str) -> bool:
-    """Whether a field of this name holds a secret: `api_key`, `Authorization`, `password`, …"""
+    """Whether a field of this name holds a secret, as `api_key`, `Authorization` and `password` do."""
     return name.strip().lower().replace("-", "_").replace(" ", "_") in _NAMES
 
 

@@ -1,12 +1,28 @@
 """Where the load is sent, and what is known of it.
 
-A `Target` holds no secret: it names the environment variables that do. `headers` reads them at the last
+A `Target` holds no secret: it names the environment variables that do, and `request_headers` reads them at the last
 moment. Knows neither sockets nor the workload beyond its `target:` mapping.
 """
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
+
+from ptubench import access, address
+from ptubench.address import Address
+from ptubench.errors import UsageError
+from ptubench.parts import ENVIRONMENT, FILE, OPTION, Part, Parts, gather, of_both, one_of
+from ptubench.secret import shown
+
+TYPES = ("global", "datazone", "regional", "standard")
+NO_TARGET = (
+    "no target: name a deployment with --endpoint https://RESOURCE.openai.azure.com --deployment NAME "
+    "(or AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_DEPLOYMENT), or simulate one with --simulate gpt-4.1:50"
+)
+_WHAT = ("model", "ptu", "type", "ratio", "tpm_per_ptu")
+_NO_NAME = "no deployment: name it with --deployment NAME, or set AZURE_OPENAI_DEPLOYMENT"
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,7 +33,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     style: str
     """`v1`, `classic` or `openai`."""
     endpoint: str
-    """Scheme, host, port and prefix, as printed and stored."""
+    """Scheme, host, port and prefix, as printed and stored; empty until the simulated deployment has started."""
     url: str
     """Where chat completions are posted, query included."""
     deployment: str | None = None
@@ -37,7 +53,247 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     key_env: str | None = None
     header_env: tuple[tuple[str, str], ...] = ()
     """Further request headers: name, and the environment variable that holds the value."""
+    ca_file: str | None = None
+    """Certificates to trust instead of the system's."""
     sources: dict[str, str] = {}
     """Where each part came from, for the dry run: {"endpoint": "--endpoint", …}."""
     simulate: dict[str, Any] | None = None
-    """Options of the simulated deployment that this run starts (`sim.options`)."""
+    """Options of the simulated deployment that this run starts, not yet checked (`sim.options.from_mapping`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetOptions:
+    """What the command line says; None is "not given"."""
+
+    endpoint: str | None = None
+    deployment: str | None = None
+    api_version: str | None = None
+    api_style: str | None = None
+    key_env: str | None = None
+    auth: str = "auto"
+    header: tuple[str, ...] = ()
+    model: str | None = None
+    ptu: int | None = None
+    type: str | None = None
+    ratio: float | None = None
+    tpm_per_ptu: float | None = None
+    trust_target: bool = False
+    simulate: str | None = None
+    ca_file: str | None = None
+
+
+def resolve_target(
+    options: TargetOptions,
+    workload_target: Mapping[str, Any],
+    env: Mapping[str, str],
+    *,
+    workload_name: str,
+    entra: bool | None = None,
+) -> Target:
+    """Where the load goes: options over the workload's `target:` over the environment, `--simulate` over all.
+
+    Args:
+        options: what the command line says.
+        workload_target: the workload's `target:`, its form checked.
+        env: the environment.
+        workload_name: what a message calls the workload.
+        entra: whether azure-identity is installed; looked up when None.
+
+    Raises:
+        UsageError: no target, one that can't be understood, or a secret that must not go there.
+    """
+    parts = _parts(options, workload_target, env, workload_name)
+    known = _what_it_is(parts)
+    simulate, endpoint = parts.get("simulate"), parts.get("endpoint")
+    if simulate is not None and endpoint is not None and simulate.level == endpoint.level == FILE:
+        raise UsageError(f"{simulate.source} and {endpoint.source} name two targets; keep one")
+    if simulate is not None and (endpoint is None or simulate.level == OPTION or simulate.level < endpoint.level):
+        return _simulated(simulate, parts, known)
+    if endpoint is None:
+        raise UsageError(NO_TARGET)
+    return _real(endpoint, parts, known, env, trust=options.trust_target, entra=entra)
+
+
+def request_headers(target: Target, env: Mapping[str, str]) -> dict[str, str]:
+    """The request headers that carry secrets, for a key and for `--header`; an Entra token is the client's to add.
+
+    Raises:
+        UsageError: a variable is not set, or holds what a header can't carry.
+    """
+    return access.headers(target.key_env, target.header_env, style=target.style, env=env)
+
+
+def describe(target: Target) -> dict[str, Any]:
+    """What is stored of a target: names of variables, never their values."""
+    plain: dict[str, Any] = msgspec.to_builtins(target)
+    return plain
+
+
+def simulated(target: Target, port: int) -> Target:
+    """The target of a simulated deployment that has started on this machine."""
+    at = address.parse(f"http://127.0.0.1:{port}", "--simulate")
+    return _addressed(target, at)
+
+
+def _parts(options: TargetOptions, file: Mapping[str, Any], env: Mapping[str, str], workload_name: str) -> Parts:
+    """Every part that is given."""
+    said = {name: value for name, value in asdict(options).items() if name not in ("header", "trust_target")}
+    if options.auth == "auto":  # is "not given"
+        del said["auth"]
+    parts = gather(said.keys() | {"auth"}, said, file, env, workload_name=workload_name)
+    headers = [*file.get("headers", {}).items(), *map(access.split_header, options.header)]
+    if headers:
+        parts["header"] = Part(headers, "--header" if options.header else f"{workload_name}: target.headers", OPTION)
+    return parts
+
+
+def _what_it_is(parts: Parts) -> dict[str, Any]:
+    """Model, size and type, as fields of a `Target`; without them the metrics that need them are null."""
+    known: dict[str, Any] = {name: parts[name].value for name in _WHAT if name in parts}
+    for name in ("ptu", "ratio", "tpm_per_ptu"):
+        if name in known and known[name] <= 0:
+            raise UsageError(f"{parts[name].source}: must be above 0, not {known[name]:g}")
+    one_of(parts.get("type"), TYPES)
+    if "ptu" in known and known.get("type") == "standard":
+        raise UsageError(f"{parts['ptu'].source}: a standard deployment has no PTU; leave it out, or correct the type")
+    if "ptu" in known:
+        known["ptu_source"] = parts["ptu"].source
+    return known
+
+
+def _simulated(simulate: Part, parts: Parts, known: dict[str, Any]) -> Target:
+    """A deployment that will be simulated; its address is known when it has started (`simulated`)."""
+    settings = dict(simulate.value) if isinstance(simulate.value, dict) else _settings(simulate.value, simulate.source)
+    model, ptu = settings.get("model"), str(settings.get("ptu", ""))
+    if not isinstance(model, str) or not model or not ptu.isdecimal() or len(ptu) > 9:
+        raise UsageError(f"{simulate.source}: model and size are missing; write MODEL:PTU, such as gpt-4.1:50")
+    named = parts.get("deployment")
+    name = settings.get("deployment") or (named.value if named and named.level < ENVIRONMENT else model)
+    key_env = settings.get("key_env")
+    return Target(
+        kind="simulated",
+        style=one_of(parts.get("api_style"), address.STYLES) or "v1",
+        endpoint="",
+        url="",
+        deployment=str(name),
+        model=model,
+        ptu=int(ptu),
+        ptu_source=simulate.source,
+        type=known.get("type"),
+        auth="key" if key_env else "none",
+        key_env=access.check_variable(str(key_env), simulate.source) if key_env else None,
+        sources={"simulate": simulate.source},
+        simulate=settings,
+        ratio=_number(settings, "ratio", simulate.source),
+        tpm_per_ptu=_number(settings, "tpm_per_ptu", simulate.source),
+    )
+
+
+def _settings(text: str, source: str) -> dict[str, Any]:
+    """MODEL:PTU,KEY=VALUE,… as a mapping of texts; what they mean is for the simulated deployment to say."""
+    name, *rest = (part.strip() for part in text.split(","))
+    model, _, ptu = name.rpartition(":")
+    settings: dict[str, Any] = {"model": model, "ptu": ptu}
+    for setting in rest:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(f"{source}: `{shown(setting)}` is not KEY=VALUE, such as depth=30s")
+        if key in settings:
+            raise UsageError(f"{source}: `{shown(key)}` is given twice; keep one")
+        settings[key] = value
+    return settings
+
+
+def _number(settings: Mapping[str, Any], key: str, source: str) -> float | None:
+    try:
+        return None if settings.get(key) is None else float(str(settings[key]))
+    except ValueError:
+        raise UsageError(f"{source}: {key}: `{shown(settings[key])}` is not a number") from None
+
+
+def _real(
+    endpoint: Part, parts: Parts, known: dict[str, Any], env: Mapping[str, str], *, trust: bool, entra: bool | None
+) -> Target:
+    """A deployment or server somewhere."""
+    at = address.parse(endpoint.value, endpoint.source)
+    version = of_both(parts.get("api_version"), at.api_version, endpoint)
+    style, version = _style(parts.get("api_style"), version, at, endpoint)
+    deployment = of_both(parts.get("deployment"), at.deployment, endpoint)
+    if deployment is None and style == "openai":
+        deployment = parts.get("model")
+    if deployment is None:
+        raise UsageError(_NO_NAME)
+    name = address.check_name(str(deployment.value), deployment.source)
+    headers = parts.get("header")
+    header_env = access.read_headers(headers.value, headers.source) if headers else ()
+    key_env = parts.get("key_env")
+    chosen = access.choose(
+        one_of(parts.get("auth"), access.AUTHS) or "auto",
+        access.check_variable(key_env.value, key_env.source) if key_env else None,
+        style=style,
+        at=at,
+        header_env=header_env,
+        env=env,
+        entra=access.entra_installed() if entra is None else entra,
+    )
+    access.refuse_leak(chosen, header_env, at=at, trusted=trust or endpoint.level != FILE, where=endpoint.source)
+    used = {**{key: parts.get(key) for key in ("api_style", "model", "ptu", "type", "ca_file")}, "api_version": version}
+    used |= {"endpoint": endpoint, "deployment": deployment}
+    return _addressed(
+        Target(
+            kind="openai" if style == "openai" else "azure",
+            style=style,
+            endpoint="",
+            url="",
+            deployment=name,
+            auth=chosen.auth,
+            key_env=chosen.key_env,
+            header_env=header_env,
+            ca_file=parts["ca_file"].value if "ca_file" in parts else None,
+            sources={key: part.source for key, part in used.items() if part is not None} | {"auth": chosen.source},
+            **known,
+        ),
+        at,
+        version,
+    )
+
+
+def _style(asked: Part | None, version: Part | None, at: Address, endpoint: Part) -> tuple[str, Part | None]:
+    """The URL style, and the api-version that goes with it: what is asked for, else what path, version and host tell.
+
+    Raises:
+        UsageError: they tell nothing, or contradict each other.
+    """
+    style = one_of(asked, address.STYLES) or at.style
+    if style is None and (version is not None or at.azure):
+        style = "classic" if version is not None else "v1"
+    if style is None or (style == "openai" and asked is None and at.azure):
+        raise UsageError(
+            f"{endpoint.source}: `{shown(at.origin + at.path)}` does not tell what kind of address it is; say "
+            "--api-style v1 or classic for Azure behind a gateway, openai for an OpenAI-compatible server (…/v1)"
+        )
+    if style == "classic" and version is None:
+        raise UsageError(
+            f"{endpoint.source}: a classic address needs --api-version, such as 2024-10-21, or --api-style v1"
+        )
+    if style != "classic" and version is not None and version.level == ENVIRONMENT and at.api_version is None:
+        version = None  # set for other programs; the address says that it needs none
+    if style == "openai" and version is not None:
+        raise UsageError(
+            f"{version.source}: an OpenAI-compatible server takes no api-version; leave it out, or say "
+            "--api-style classic for Azure behind a gateway"
+        )
+    if version is not None:
+        address.check_version(version.value, version.source)
+    return style, version
+
+
+def _addressed(target: Target, at: Address, version: Part | None = None) -> Target:
+    """The same target with its URLs."""
+    name = target.deployment or ""
+    return msgspec.structs.replace(
+        target,
+        endpoint=address.base(at, target.style),
+        url=address.url(at, target.style, name, version.value if version is not None else None),
+        body_model=None if target.style == "classic" else name,
+    )

@@ -5,7 +5,9 @@ import math
 from typing import Any
 
 import msgspec
+
 from ptubench.samples import NEEDED, PERCENTILES
+from ptubench.sim.options import SimOptions
 from ptubench.workload.model import Class, Fixed, Lognormal, OpenLoop, Stage, Workload
 
 WORKLOAD = Workload(
@@ -54,12 +56,18 @@ def timeline(seconds: int = 30) -> list[dict[str, Any]]:
         rows.append(
             {
                 "t_s": t,
+                "width_s": 1,
+                "offered": sent,
                 "sent": sent,
                 "ok": sent - throttled,
                 "throttled": throttled,
                 "failed": 0,
-                "prompt_tokens": (sent - throttled) * 1000,
-                "completion_tokens": (sent - throttled) * 200,
+                "cut": 0,
+                "dropped": 0,
+                "prompt_tokens": (sent - throttled) * 1000.0,
+                "cached_tokens": 0.0,
+                "completion_tokens": (sent - throttled) * 200.0,
+                "in_flight": 30.0,
             }
         )
     return rows
@@ -99,9 +107,9 @@ def metrics() -> dict[str, Any]:
         },
         "attempts": {"total": 400, "throttled": 40, "throttled_ratio": 0.1},
         "refused": {"count": 40, "ratio": 0.1, "ci95": [0.072, 0.134]},
-        "throttled": {"count": 40, "ratio": 0.1, "first_s": 15.2},
-        "failed": {"count": 2, "ratio": 0.005, "by_kind": {"broken_stream": 1, "http_503": 1}},
-        "slo": {"ratio": None},
+        "throttled": {"count": 40, "ratio": 0.1, "ci95": [0.072, 0.134], "first_s": 15.2},
+        "failed": {"count": 2, "ratio": 0.005, "ci95": [0.001, 0.018], "by_kind": {"broken_stream": 1, "http_503": 1}},
+        "slo": {"ratio": None, "ci95": None},
         "finish": {"stop": 12, "length": 345},
         "rpm": {"offered": 888.9, "admitted": 800.0, "completed": 793.3},
         "tpm": {
@@ -118,7 +126,7 @@ def metrics() -> dict[str, Any]:
         "utilization": {
             "estimated": {"mean": 0.957, "peak_minute": None},
             "monitor": None,
-            "simulated": {"mean": 0.962, "peak_minute": None},
+            "simulated": {"mean": None, "peak_minute": None, "peak_level": 1.02},
         },
         "asked": {
             "prompt_tokens": {"asked": 1001.3, "got": 999.8},
@@ -137,6 +145,7 @@ def summary() -> dict[str, Any]:
             "schema_version": 1,
             "tool": {"name": "ptubench", "version": "0.1.0"},
             "run": {
+                "label": None,
                 "id": "20261122T203000Z-demo",
                 "started_at": "2026-11-22T20:30:00Z",
                 "seed": 0,
@@ -157,10 +166,17 @@ def summary() -> dict[str, Any]:
                 "model_served": "gpt-4.1-2025-04-14",
                 "type": "global",
                 "ptu": 500,
-                "ptu_source": "catalogue of 2026-09-23",
+                "ptu_source": "--simulate",
+                "capacity": {
+                    "tpm": 1_500_000.0,
+                    "tpm_per_ptu": 3000.0,
+                    "output_weight": 4.0,
+                    "source": "catalogue of 2026-09-23",
+                },
                 "api": "chat",
                 "client": "timed",
                 "spillover": None,
+                "simulate": msgspec.to_builtins(SimOptions(model="gpt-4.1", ptu=500)),
             },
             "network": {
                 "address": "127.0.0.1",
@@ -185,13 +201,21 @@ def summary() -> dict[str, Any]:
                 "workers": 1,
             },
             "checks": [
-                {"rule": "ttft.p95 <= 1s", "measured": 0.167, "limit": 1.0, "ci95": [0.158, 0.175], "passed": True},
+                {
+                    "rule": "ttft.p95 <= 1s",
+                    "measured": 0.167,
+                    "limit": 1.0,
+                    "ci95": [0.158, 0.175],
+                    "passed": True,
+                    "why": None,
+                },
                 {
                     "rule": "refused.ratio <= 1%",
                     "measured": 0.1,
                     "limit": 0.01,
                     "ci95": [0.072, 0.134],
                     "passed": False,
+                    "why": None,
                 },
             ],
             "notes": [

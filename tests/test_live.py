@@ -3,14 +3,14 @@
 import io
 
 import pytest
-from ptubench.engine.progress import Progress, Second
-from ptubench.report import live
 from rich.console import Console
 
 from goldens import golden, shown
+from ptubench.engine.progress import Progress, Second
+from ptubench.report import live
 
 
-def progress(**changes):
+def progress(**changes: object):
     """A run in the middle of its load: 20 calls a second, a quarter of the last ten seconds' refused."""
     seen = Progress(duration=30, warmup=3, drain=60, planned=600, now=20.4, phase="load")
     seen.sent, seen.ok, seen.throttled, seen.in_flight = 408, 300, 50, 58
@@ -28,7 +28,7 @@ class Clock:
 
     now = 0.0
 
-    def __call__(self):
+    def __call__(self) -> float:
         return self.now
 
 

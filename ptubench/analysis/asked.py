@@ -25,12 +25,11 @@ def asked(requests: Requests, synthetic: Bools) -> dict[str, Any]:
     which = requests.ok & synthetic
     result: dict[str, Any] = {}
     for name, (wanted, counted) in _PAIRS.items():
-        both = which & ~np.isnan(getattr(requests, wanted)) & ~np.isnan(getattr(requests, counted))
-        result[name] = {
-            "asked": _mean(getattr(requests, wanted)[both]),
-            "got": _mean(getattr(requests, counted)[both]),
-        }
-    result["limit"] = _mean(requests.limit[requests.ok & ~np.isnan(requests.limit)])
+        aim, truth = requests.of_last(wanted), requests.of_last(counted)
+        both = which & ~np.isnan(aim) & ~np.isnan(truth)
+        result[name] = {"asked": _mean(aim[both]), "got": _mean(truth[both])}
+    limit = requests.of_last("limit")
+    result["limit"] = _mean(limit[requests.ok & ~np.isnan(limit)])
     return result
 
 
@@ -51,10 +50,9 @@ def cached_off(figures: dict[str, Any]) -> float | None:
 
 def limit_reached(requests: Requests) -> float | None:
     """The share of answered requests with a limit that used all of it; None if there are none."""
-    known = requests.ok & ~np.isnan(requests.limit) & ~np.isnan(requests.completion_tokens)
-    if not known.any():
-        return None
-    return float(np.mean(requests.completion_tokens[known] >= requests.limit[known]))
+    limit, length = requests.of_last("limit"), requests.completion_tokens
+    known = requests.ok & ~np.isnan(limit) & ~np.isnan(length)
+    return float(np.mean(length[known] >= limit[known])) if known.any() else None
 
 
 def _mean(values: Floats) -> float | None:

@@ -4,24 +4,27 @@ Reads lines, keeps what the numbers need in arrays (NaN: never happened or not t
 Strings are kept once, and a column holds their codes. Derives nothing.
 """
 
-import math
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptubench.analysis.waits import retry_after
 from ptubench.record import Attempt, Dropped, End, Head, Tick
 from ptubench.results import store
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Rows = TypeVar("_Rows", bound="DataclassInstance")
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Counts = NDArray[np.float32]
 
 OUTCOMES = ("ok", "throttled", "failed", "cut", "dropped")
 OK, THROTTLED, FAILED, CUT, DROPPED = range(len(OUTCOMES))
@@ -48,15 +51,16 @@ class Attempts:
     first_output: Floats
     last_content: Floats
     end: Floats
-    content_events: Floats
-    prompt_asked: Floats
-    cached_asked: Floats
-    completion_asked: Floats
-    limit: Floats
-    prompt_tokens: Floats
-    cached_tokens: Floats
-    completion_tokens: Floats
-    reasoning_tokens: Floats
+    content_events: Counts
+    """A request has few enough tokens and events for 32 bits: whole numbers up to 16.7 million are exact."""
+    prompt_asked: Counts
+    cached_asked: Counts
+    completion_asked: Counts
+    limit: Counts
+    prompt_tokens: Counts
+    cached_tokens: Counts
+    completion_tokens: Counts
+    reasoning_tokens: Counts
     retry_after: Floats
     status: NDArray[np.int16]
     """0 where there was no HTTP answer."""
@@ -73,7 +77,8 @@ class Attempts:
     def outcome(self) -> NDArray[np.int8]:
         """Positions in `OUTCOMES`; the order of precedence is that of `Attempt.outcome`."""
         cases = [self.cut, self.failure != 0, self.status == 429]
-        return np.select(cases, [np.int8(CUT), np.int8(FAILED), np.int8(THROTTLED)], np.int8(OK))
+        codes: NDArray[np.int8] = np.select(cases, [np.int8(CUT), np.int8(FAILED), np.int8(THROTTLED)], np.int8(OK))
+        return codes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,16 +120,7 @@ class Run:
     """Numbers of the lines that could not be read."""
 
 
-class _Rows(Protocol):
-    """A dataclass of columns of equal length."""
-
-    __dataclass_fields__: Any
-
-
-_AnyRows = TypeVar("_AnyRows", bound=_Rows)
-
-
-def select(rows: _AnyRows, which: NDArray[Any] | slice) -> _AnyRows:
+def select(rows: _Rows, which: NDArray[Any] | slice) -> _Rows:
     """The same columns with only some rows: a mask, row numbers, or a slice (which copies nothing)."""
     return replace(rows, **{field.name: getattr(rows, field.name)[which] for field in fields(rows)})
 
@@ -147,8 +143,8 @@ def load(path: Path) -> Run:
     head = next(reader)
     assert isinstance(head, Head)  # noqa: S101 - what `lines` promises
     codes = {"name": _Codes({"": 0}), **{key: _Codes({None: 0}) for key in ("failure", "finish", "model")}}
-    attempts = _Collector(Attempts, _attempt_columns(codes, head.started_unix))
-    drops = _Collector(Drops, _drop_columns(codes["name"]))
+    attempts = _Collector(_attempt_columns(codes, head.started_unix))
+    drops = _Collector(_drop_columns(codes["name"]))
     ticks: list[tuple[int, int, float]] = []
     gaps: list[Ints] = []
     loop_lag: list[Ints] = []
@@ -188,16 +184,29 @@ def load(path: Path) -> Run:
 
 
 _Column = Callable[[list[Any]], NDArray[Any]]
+_COUNTS = (
+    "content_events",
+    "prompt_asked",
+    "cached_asked",
+    "completion_asked",
+    "limit",
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "reasoning_tokens",
+)
 
 
 class _Collector:
-    """Turns records into columns, some thousand at a time."""
+    """Turns records into columns, some thousand at a time.
 
-    def __init__(self, kind: type[_Rows], columns: Mapping[str, _Column]) -> None:
-        assert {field.name for field in fields(kind)} == set(columns)  # noqa: S101 - two tables in this module
+    Each column grows in one buffer: a million small arrays, joined in the end, would take the memory twice.
+    """
+
+    def __init__(self, columns: Mapping[str, _Column]) -> None:
         self._columns = columns
         self._waiting: list[Any] = []
-        self._parts: dict[str, list[NDArray[Any]]] = {name: [column([])] for name, column in columns.items()}
+        self._buffers = {name: bytearray() for name in columns}
 
     def add(self, row: Attempt | Dropped) -> None:
         self._waiting.append(row)
@@ -205,18 +214,21 @@ class _Collector:
             self._convert()
 
     def rows(self) -> dict[str, NDArray[Any]]:
-        """All columns, each of the same length. Call once: the parts are given up one by one."""
+        """All columns, each of the same length."""
         self._convert()
-        return {name: np.concatenate(self._parts.pop(name)) for name in self._columns}
+        return {
+            name: np.frombuffer(self._buffers[name], dtype=column([]).dtype) for name, column in self._columns.items()
+        }
 
     def _convert(self) -> None:
         for name, column in self._columns.items():
-            self._parts[name].append(column(self._waiting))
+            self._buffers[name] += column(self._waiting).data
         self._waiting.clear()
 
 
 def _attempt_columns(codes: Mapping[str, _Codes], started_unix: float) -> dict[str, _Column]:
     columns = {field.name: _float(field.name) for field in fields(Attempts)}
+    columns |= {name: _float(name, np.float32) for name in _COUNTS}
     columns |= {name: _coded(name, table) for name, table in codes.items()}
     columns |= {
         "index": _whole("index", np.int64),
@@ -226,7 +238,10 @@ def _attempt_columns(codes: Mapping[str, _Codes], started_unix: float) -> dict[s
         "cut": _whole("cut", np.bool_),
         "spilled": lambda rows: np.array(["x-ms-spillover-from-deployment" in row.headers for row in rows], dtype=bool),
         "retry_after": lambda rows: _numbers(
-            [retry_after(row.headers, started_unix + (row.answered or 0.0)) if row.status == 429 else None for row in rows]
+            [
+                retry_after(row.headers, started_unix + (row.answered or 0.0)) if row.status == 429 else None
+                for row in rows
+            ]
         ),
     }
     return columns
@@ -236,9 +251,9 @@ def _drop_columns(names: _Codes) -> dict[str, _Column]:
     return {"index": _whole("index", np.int64), "scheduled": _float("scheduled"), "name": _coded("name", names)}
 
 
-def _float(name: str) -> _Column:
+def _float(name: str, kind: Any = np.float64) -> _Column:
     get = attrgetter(name)
-    return lambda rows: _numbers(list(map(get, rows)))
+    return lambda rows: _numbers(list(map(get, rows))).astype(kind, copy=False)
 
 
 def _whole(name: str, kind: Any) -> _Column:
@@ -267,26 +282,6 @@ def _counts(t: int, histogram: Mapping[int, int]) -> Ints:
 
 def _in_place(columns: dict[str, NDArray[Any]], order: Ints) -> Attempts:
     """Sorted rows; one column at a time, because all of them twice would not fit."""
-    for name in columns:
-        columns[name] = columns[name][order]
+    for column in columns.values():
+        column[:] = column[order]
     return Attempts(**columns)
-
-
-def retry_after(headers: Mapping[str, str], now_unix: float) -> float | None:
-    """Seconds that the service asked to wait: `retry-after-ms`, else `retry-after` in seconds or as a date.
-
-    None where neither can be read as a time that is not in the past.
-    """
-    candidates: Iterable[Callable[[], float]] = (
-        lambda: float(headers["retry-after-ms"]) / 1000,
-        lambda: float(headers["retry-after"]),
-        lambda: parsedate_to_datetime(headers["retry-after"]).astimezone(UTC).timestamp() - now_unix,
-    )
-    for candidate in candidates:
-        try:
-            seconds = candidate()
-        except (KeyError, ValueError, OverflowError, TypeError, IndexError):
-            continue
-        if math.isfinite(seconds) and seconds >= 0:
-            return seconds
-    return None

@@ -1,5 +1,6 @@
 """What the reader should know beside the numbers: [{code, text}]. A note is no verdict."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,71 +30,54 @@ def notes(
     return [{"code": code, "text": text} for code, text in found]
 
 
-def _of_the_run(run: Run, window: Window) -> list[tuple[str, str]]:
-    found = []
+def _of_the_run(run: Run, window: Window) -> Iterator[tuple[str, str]]:
     if run.broken:
-        found.append(("broken_lines", f"{_lines(run.broken)} of the run file can't be read and are left out"))
+        yield "broken_lines", f"{_lines(run.broken)} of the run file can't be read and are left out"
     if run.end is not None:
-        found += [("problem", text) for text in run.end.problems]
+        yield from (("problem", text) for text in run.end.problems)
         if run.end.ended in ("stopped", "aborted"):
-            found.append(
-                ("stopped", f"the run was stopped; its window is {seconds_text(max(0.0, window[1] - window[0]))} long")
-            )
-    return found
+            length = seconds_text(max(0.0, window[1] - window[0]))
+            yield "stopped", f"the run was stopped; its window is {length} long"
 
 
-def _of_sizes(requests: Requests, asked: dict[str, Any]) -> list[tuple[str, str]]:
-    found = []
+def _of_sizes(requests: Requests, asked: dict[str, Any]) -> Iterator[tuple[str, str]]:
     reached = limit_reached(requests)
     if reached is not None and reached >= _ALL_OF_IT:
-        found.append(
-            (
-                "limit_equals_length",
-                f"the answers used their whole output limit (mean {number_text(asked['limit'])} tokens): what is "
-                "reserved is what is used, the best case; an application with a higher limit is refused earlier; set "
-                "`output_limit` to what yours sends",
-            )
+        text = (
+            f"the answers used their whole output limit (mean {number_text(asked['limit'])} tokens): what is reserved is "
+            "what is used, the best case; an application with a higher limit is refused earlier; set `output_limit` to "
+            "what yours sends"
         )
+        yield "limit_equals_length", text
     off = shortfall(asked["prompt_tokens"])
     prompt = asked["prompt_tokens"]
     if off is not None and (abs(off) > _SAID_SHARE or abs(prompt["got"] - prompt["asked"]) > _SAID_TOKENS):
-        found.append(
-            (
-                "prompt_tokens",
-                f"the service counts {number_text(prompt['got'])} prompt tokens a call where "
-                f"{number_text(prompt['asked'])} were asked for; all figures use its count",
-            )
+        text = (
+            f"the service counts {number_text(prompt['got'])} prompt tokens a call where "
+            f"{number_text(prompt['asked'])} were asked for; all figures use its count"
         )
-    if np.any(requests.cached_asked > 0) and asked["cached_tokens"]["got"] is None and requests.ok.any():
-        found.append(
-            (
-                "cached_unknown",
-                "the service does not tell how many prompt tokens came from its cache; normalized tokens count all of "
-                "them as uncached",
-            )
+        yield "prompt_tokens", text
+    if np.any(requests.of_last("cached_asked") > 0) and asked["cached_tokens"]["got"] is None and requests.ok.any():
+        text = (
+            "the service does not tell how many prompt tokens came from its cache; normalized tokens count all of them "
+            "as uncached"
         )
-    return found
+        yield "cached_unknown", text
 
 
-def _of_usage(run: Run, metrics: dict[str, Any], capacity: Capacity | None) -> list[tuple[str, str]]:
-    found = []
+def _of_usage(run: Run, metrics: dict[str, Any], capacity: Capacity | None) -> Iterator[tuple[str, str]]:
     unknown = metrics["tpm"]["unknown_requests"]
     if unknown:
-        found.append(
-            (
-                "unknown_tokens",
-                f"{unknown:,} admitted attempts came without `usage` (broken and cut ones among them); their tokens are "
-                "unknown and in no rate",
-            )
+        text = (
+            f"{unknown:,} admitted attempts came without `usage` (broken and cut ones among them); their tokens are "
+            "unknown and in no rate"
         )
-    if capacity is None and run.head.target.get("type") != "standard":
-        found.append(
-            (
-                "no_capacity",
-                "normalized tokens and utilization need to know what the target is; give `--model` and `--ptu`",
-            )
+        yield "unknown_tokens", text
+    if capacity is None and run.head.target.get("kind") != "openai" and run.head.target.get("type") != "standard":
+        yield (
+            "no_capacity",
+            "normalized tokens and utilization need to know what the target is; give `--model` and `--ptu`",
         )
-    return found
 
 
 def _lines(numbers: list[int]) -> str:

@@ -5,15 +5,19 @@ completion tokens evenly between first and last content, reasoning that is not s
 content, answers that are not streamed at their end. Tokens that the service did not tell are never guessed.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptubench.analysis.columns import OK, THROTTLED, Attempts, Bools, Floats, select
 from ptubench.analysis.requests import hidden_tokens
 from ptubench.ptu.capacity import Capacity
+
+_PART = 65_536
 
 Window = tuple[float, float]
 """[from, to) in seconds since the start of the run."""
@@ -32,7 +36,8 @@ class Grid:
         place = np.floor((at - self.start) / self.width)
         inside = (place >= 0) & (place < self.bins)  # false for NaN
         chosen = None if weights is None else np.nan_to_num(weights[inside])
-        return np.bincount(place[inside].astype(np.int64), weights=chosen, minlength=self.bins).astype(np.float64)
+        counts = np.bincount(place[inside].astype(np.int64), weights=chosen, minlength=self.bins)
+        return counts.astype(np.float64)
 
     def spread(self, begin: Floats, finish: Floats, amounts: Floats) -> Floats:
         """Amounts spread evenly over [begin, finish]: what falls into each bin."""
@@ -53,7 +58,8 @@ class Grid:
         each = amounts / (finish - begin) * self.width
         on = np.bincount((first + 1).astype(np.int64), weights=each, minlength=self.bins + 1)
         off = np.bincount(last.astype(np.int64), weights=each, minlength=self.bins + 1)
-        return total + np.cumsum(on - off)[: self.bins]
+        total += np.cumsum(on - off)[: self.bins]
+        return total
 
 
 def overlap(begin: Floats, finish: Floats, window: tuple[Any, Any]) -> Floats:
@@ -62,7 +68,8 @@ def overlap(begin: Floats, finish: Floats, window: tuple[Any, Any]) -> Floats:
     length = finish - begin
     inside = np.minimum(finish, high) - np.maximum(begin, low)
     instant = ((begin >= low) & (begin < high)).astype(np.float64)
-    return np.where(length > 0, np.maximum(inside, 0) / np.where(length > 0, length, 1), instant)
+    shares: Floats = np.where(length > 0, np.maximum(inside, 0) / np.where(length > 0, length, 1), instant)
+    return shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +101,10 @@ class Tokens:
             reasoning=_told(reasoning),
         )
 
-    def over(self, grid: Grid) -> tuple[Floats, Floats, Floats]:
-        """Prompt, cached and completion tokens in each bin."""
+    def over(self, grid: Grid) -> NDArray[np.float64]:
+        """Prompt, cached and completion tokens in each bin: the shape is (3, bins)."""
         completion = grid.spread(self.first, self.last, self.visible) + grid.spread(self.sent, self.first, self.hidden)
-        return grid.count(self.sent, self.prompt), grid.count(self.sent, self.cached), completion
+        return np.stack((grid.count(self.sent, self.prompt), grid.count(self.sent, self.cached), completion))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +125,7 @@ def _told(values: Floats) -> float | None:
 
 def admitted(attempts: Attempts) -> Bools:
     """Sent and not answered with a 429."""
-    return ~np.isnan(attempts.sent) & (attempts.outcome != THROTTLED)
+    return np.not_equal(attempts.outcome, THROTTLED) & ~np.isnan(attempts.sent)
 
 
 def told(attempts: Attempts) -> Bools:
@@ -126,7 +133,37 @@ def told(attempts: Attempts) -> Bools:
     return admitted(attempts) & ~np.isnan(attempts.prompt_tokens) & ~np.isnan(attempts.completion_tokens)
 
 
-def tokens(attempts: Attempts) -> Tokens:
+def tokens_within(attempts: Attempts, window: Window) -> Amounts:
+    """The tokens that count in the window."""
+    parts = [_tokens(part).within(window) for part in _parts(attempts)]
+    return Amounts(
+        prompt=math.fsum(part.prompt for part in parts),
+        cached=_sum([part.cached for part in parts]),
+        completion=math.fsum(part.completion for part in parts),
+        reasoning=_sum([part.reasoning for part in parts]),
+    )
+
+
+def tokens_over(attempts: Attempts, grid: Grid) -> NDArray[np.float64]:
+    """Prompt, cached and completion tokens in each bin: the shape is (3, bins)."""
+    total = np.zeros((3, grid.bins))
+    for part in _parts(attempts):
+        total += _tokens(part).over(grid)
+    return total
+
+
+def _parts(attempts: Attempts) -> Iterator[Attempts]:
+    """All rows, some at a time: what is derived from a million rows need not be there at once."""
+    for start in range(0, len(attempts.index), _PART):
+        yield select(attempts, slice(start, start + _PART))
+
+
+def _sum(values: list[float | None]) -> float | None:
+    told = [value for value in values if value is not None]
+    return math.fsum(told) if told or not values else None
+
+
+def _tokens(attempts: Attempts) -> Tokens:
     """The tokens of those attempts that were admitted and of which the service told usage."""
     rows = select(attempts, told(attempts))
     hidden = hidden_tokens(rows)
@@ -134,14 +171,14 @@ def tokens(attempts: Attempts) -> Tokens:
     first = np.where(streamed, rows.first_content, rows.end)
     return Tokens(
         sent=rows.sent,
-        prompt=rows.prompt_tokens,
-        cached=rows.cached_tokens,
+        prompt=rows.prompt_tokens.astype(np.float64),
+        cached=rows.cached_tokens.astype(np.float64),
         first=first,
         last=np.where(streamed & ~np.isnan(rows.last_content), rows.last_content, first),
         # Not streamed: all of it at the end, hidden or not.
         visible=np.where(rows.streamed, rows.completion_tokens - hidden, rows.completion_tokens),
         hidden=np.where(rows.streamed, hidden, 0.0),
-        reasoning=rows.reasoning_tokens,
+        reasoning=rows.reasoning_tokens.astype(np.float64),
     )
 
 
@@ -158,7 +195,7 @@ def tpm(attempts: Attempts, window: Window, capacity: Capacity | None) -> dict[s
     result["unknown_requests"] = unknown
     if seconds <= 0 or (unknown and not known.any()):
         return result
-    within = tokens(attempts).within(window)
+    within = tokens_within(attempts, window)
 
     def per_minute(amount: float | None) -> float | None:
         return None if amount is None else amount / seconds * 60
@@ -204,11 +241,14 @@ def estimated(attempts: Attempts, *, mean: float | None, minutes: Grid, capacity
     """
     peak = None
     if capacity is not None and mean is not None and minutes.bins:
-        peak = float(capacity.normalized(*tokens(attempts).over(minutes)).max() / capacity.tpm)
+        prompt, cached, completion = tokens_over(attempts, minutes)
+        peak = float(capacity.normalized(prompt, cached, completion).max() / capacity.tpm)
     return {"mean": mean, "peak_minute": peak}
 
 
-def simulated(said: dict[str, Any] | None, started_unix: float, *, window: Window, load: Window) -> dict[str, Any] | None:
+def simulated(
+    said: dict[str, Any] | None, started_unix: float, *, window: Window, load: Window
+) -> dict[str, Any] | None:
     """Utilization by the simulated deployment's own account, over full UTC minutes: {mean, peak_minute, peak_level}.
 
     `mean` is over the full minutes of the window, `peak_minute` over those of the whole load; None where there is

@@ -5,7 +5,7 @@ is not defined for the request, and infinity that the request was never answered
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,121 +17,145 @@ Metric = Callable[["Requests"], Floats]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requests:
-    """Offered requests in the order in which they were due. Times in seconds since the start of the run."""
+    """Offered requests in the order in which they were due; columns are gathered from the attempts when asked for."""
 
+    attempts: Attempts
+    """Of the whole run."""
+    first: Ints
+    """The row of each request's first attempt; -1 when dropped, as in `last`."""
+    last: Ints
     scheduled: Floats
     name: NDArray[np.int32]
     outcome: NDArray[np.int8]
     """Position in `columns.OUTCOMES`."""
-    attempts: Ints
-    """How many it took; 0 when dropped."""
-    refused: Bools
-    """Throttled at its first attempt, or answered by another deployment because the service spilled it."""
-    spilled: Bools
-    taken: Floats
-    lane_wait: Floats
-    sent: Floats
-    """Of the last attempt, as everything below."""
-    streamed: Bools
-    first_content: Floats
-    first_output: Floats
-    last_content: Floats
-    end: Floats
-    content_events: Floats
-    prompt_asked: Floats
-    cached_asked: Floats
-    completion_asked: Floats
-    limit: Floats
-    prompt_tokens: Floats
-    cached_tokens: Floats
-    completion_tokens: Floats
-    reasoning_tokens: Floats
-    failure: NDArray[np.int32]
-    finish: NDArray[np.int32]
+    streams: bool
+    """Whether the workload asks for streams; what was dropped would have been one."""
 
     def __len__(self) -> int:
         return len(self.scheduled)
 
+    def select(self, which: NDArray[np.bool_] | slice) -> "Requests":
+        """Some of the requests: a mask or a slice."""
+        columns = ("first", "last", "scheduled", "name", "outcome")
+        return replace(self, **{name: getattr(self, name)[which] for name in columns})
+
+    def of_first(self, column: str) -> Floats:
+        """A column of the first attempts; NaN for what was dropped."""
+        return _gather(getattr(self.attempts, column), self.first)
+
+    def of_last(self, column: str) -> Floats:
+        """A column of the last attempts; NaN for what was dropped."""
+        return _gather(getattr(self.attempts, column), self.last)
+
     @property
     def ok(self) -> Bools:
         """Answered in full."""
-        return self.outcome == OK
+        return np.equal(self.outcome, OK)
+
+    @property
+    def failed(self) -> Bools:
+        """Failed for a named reason."""
+        return np.equal(self.outcome, FAILED)
 
     @property
     def admitted(self) -> Bools:
         """Sent, and not answered with a 429: whatever became of it is the target's doing."""
-        return ~np.isnan(self.sent) & (self.outcome != THROTTLED)
+        return np.not_equal(self.outcome, THROTTLED) & ~np.isnan(self.sent)
+
+    @property
+    def retried(self) -> Bools:
+        """More than one attempt."""
+        return np.greater(self.last, self.first)
+
+    @property
+    def spilled(self) -> Bools:
+        """Answered by another deployment, because the service spilled it."""
+        return np.equal(self.of_last("spilled"), 1)
+
+    @property
+    def refused(self) -> Bools:
+        """Not served by the target at the first attempt: throttled, or spilled."""
+        return np.equal(self.of_first("status"), 429) | self.spilled
+
+    @property
+    def streamed(self) -> Bools:
+        """Asked for as a stream."""
+        streamed = self.of_last("streamed")
+        return np.where(np.isnan(streamed), self.streams, streamed == 1)
+
+    @property
+    def sent(self) -> Floats:
+        """Of the last attempt, as everything below."""
+        return self.of_last("sent")
+
+    @property
+    def first_content(self) -> Floats:
+        """First content."""
+        return self.of_last("first_content")
+
+    @property
+    def first_output(self) -> Floats:
+        """First content that is not reasoning."""
+        return self.of_last("first_output")
+
+    @property
+    def last_content(self) -> Floats:
+        """Last content."""
+        return self.of_last("last_content")
 
     @property
     def done(self) -> Floats:
         """When the answer was there: its last content, or its last byte when it was not streamed."""
-        return np.where(self.streamed & ~np.isnan(self.last_content), self.last_content, self.end)
+        last = self.last_content
+        return np.where(self.streamed & ~np.isnan(last), last, self.of_last("end"))
 
     @property
-    def hidden(self) -> Floats:
-        """Reasoning tokens of which nothing was shown."""
-        return hidden_tokens(self)
+    def completion_tokens(self) -> Floats:
+        """By the service's count; NaN without usage."""
+        return self.of_last("completion_tokens")
+
+    @property
+    def reasoning_tokens(self) -> Floats:
+        """The part of the completion that is reasoning; NaN where usage does not tell."""
+        return self.of_last("reasoning_tokens")
 
     @property
     def visible(self) -> Floats:
         """Completion tokens that were shown; NaN without usage."""
-        return self.completion_tokens - self.hidden
+        return self.completion_tokens - hidden_tokens(self)
 
 
-_OF_LAST = (
-    "sent",
-    "first_content",
-    "first_output",
-    "last_content",
-    "end",
-    "content_events",
-    "prompt_asked",
-    "cached_asked",
-    "completion_asked",
-    "limit",
-    "prompt_tokens",
-    "cached_tokens",
-    "completion_tokens",
-    "reasoning_tokens",
-)
-
-
-def requests(attempts: Attempts, drops: Drops, *, streamed: bool) -> Requests:
+def requests(attempts: Attempts, drops: Drops, *, streams: bool) -> Requests:
     """Join the attempts of each request, and the requests that were dropped.
 
     Args:
         attempts: in order of due time, index and attempt.
         drops: in any order.
-        streamed: whether the workload asks for streams; what was dropped would have been one.
+        streams: whether the workload asks for streams.
     """
     index = attempts.index
-    new = np.ones(len(index), dtype=bool)
-    new[1:] = index[1:] != index[:-1]
-    first = np.flatnonzero(new)
+    first = np.flatnonzero(np.concatenate(([True], index[1:] != index[:-1]))[: len(index)])
     last = np.append(first[1:], len(index))[: len(first)] - 1
-    dropped = len(drops.index)
-    order = np.argsort(np.concatenate((attempts.scheduled[first], drops.scheduled)), kind="stable")
-
-    def joined(recorded: NDArray[np.generic], missing: object) -> NDArray[np.generic]:
-        filler = np.broadcast_to(np.asarray(missing, dtype=recorded.dtype), (dropped,))
-        return np.concatenate((recorded, filler))[order]
-
-    outcome = attempts.outcome
-    spilled = attempts.spilled[last]
+    nothing = np.full(len(drops.index), -1)
+    scheduled = np.concatenate((attempts.scheduled[first], drops.scheduled))
+    order = np.argsort(scheduled, kind="stable")
+    outcome = np.concatenate((attempts.outcome[last], np.full(len(nothing), DROPPED, dtype=np.int8)))
     return Requests(
-        scheduled=joined(attempts.scheduled[first], drops.scheduled),
-        name=joined(attempts.name[last], drops.name),
-        outcome=joined(outcome[last], DROPPED),
-        attempts=joined(last - first + 1, 0),
-        refused=joined((outcome[first] == THROTTLED) | spilled, False),
-        spilled=joined(spilled, False),
-        taken=joined(attempts.taken[first], np.nan),
-        lane_wait=joined(attempts.lane_wait[first], np.nan),
-        streamed=joined(attempts.streamed[last], streamed),
-        failure=joined(attempts.failure[last], 0),
-        finish=joined(attempts.finish[last], 0),
-        **{name: joined(getattr(attempts, name)[last], np.nan) for name in _OF_LAST},
+        attempts=attempts,
+        first=np.concatenate((first, nothing))[order],
+        last=np.concatenate((last, nothing))[order],
+        scheduled=scheduled[order],
+        name=np.concatenate((attempts.name[last], drops.name))[order],
+        outcome=outcome[order],
+        streams=streams,
     )
+
+
+def _gather(column: NDArray[np.generic], rows: Ints) -> Floats:
+    values = np.full(len(rows), np.nan)
+    sent = rows >= 0
+    values[sent] = column[rows[sent]]
+    return values
 
 
 def hidden_tokens(rows: Requests | Attempts) -> Floats:
@@ -148,6 +172,10 @@ def _since(start: Floats, event: Floats) -> Floats:
 
 def _where(defined: Bools, values: Floats) -> Floats:
     return np.where(defined, values, np.nan)
+
+
+def _positive(values: Floats) -> Floats:
+    return _where(values > 0, values)
 
 
 def ttft(of: Requests) -> Floats:
@@ -178,7 +206,7 @@ def e2e_scheduled(of: Requests) -> Floats:
 def tbt(of: Requests) -> Floats:
     """Mean time between the tokens that were shown, of answers in which it can be told."""
     visible = of.visible
-    defined = of.ok & of.streamed & (of.content_events >= 2) & (visible >= 2)
+    defined = of.ok & of.streamed & (of.of_last("content_events") >= 2) & (visible >= 2)
     return _where(defined, (of.last_content - of.first_content) / np.where(defined, visible - 1, 1))
 
 
@@ -203,9 +231,9 @@ PER_REQUEST: dict[str, Metric] = {
     "tps_e2e": tps_e2e,
     "e2e": e2e,
     "e2e_scheduled": e2e_scheduled,
-    "lag": lambda of: np.maximum(of.taken - of.scheduled, 0),
-    "lane_wait": lambda of: _where(of.lane_wait > 0, of.lane_wait),
-    "prompt_tokens": lambda of: _where(of.ok, of.prompt_tokens),
+    "lag": lambda of: np.maximum(of.of_first("taken") - of.scheduled, 0),
+    "lane_wait": lambda of: _positive(of.of_first("lane_wait")),
+    "prompt_tokens": lambda of: _where(of.ok, of.of_last("prompt_tokens")),
     "completion_tokens": lambda of: _where(of.ok, of.completion_tokens),
 }
 """One value per offered request."""
@@ -229,12 +257,12 @@ def met(of: Requests, limits: dict[str, float | None]) -> Bools:
 
 def failures(of: Requests, names: list[str | None]) -> dict[str, int]:
     """Failed requests by kind, the most frequent first."""
-    return _by_name(of.failure[of.outcome == FAILED], names)
+    return _by_name(of.attempts.failure[of.last[of.failed]], names)
 
 
 def finishes(of: Requests, names: list[str | None]) -> dict[str, int]:
     """Answered requests by finish reason, the most frequent first; without one they are `none`."""
-    return _by_name(of.finish[of.ok], names)
+    return _by_name(of.attempts.finish[of.last[of.ok]], names)
 
 
 def _by_name(codes: NDArray[np.int32], names: list[str | None]) -> dict[str, int]:

@@ -46,7 +46,8 @@ class Resampling:
 
     def stretch(self, positions: Ints) -> Ints:
         """The stretch of each position in 0…size − 1."""
-        return positions * self.weights.shape[1] // max(self.size, 1)
+        stretches: Ints = positions * self.weights.shape[1] // max(self.size, 1)
+        return stretches
 
 
 @lru_cache(maxsize=4)

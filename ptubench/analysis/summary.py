@@ -12,10 +12,11 @@ import msgspec
 import numpy as np
 
 from ptubench import __version__
-from ptubench.analysis import asked, checks, rates, stats, timeline, validity
+from ptubench.analysis import checks, stats, timeline, validity
 from ptubench.analysis import requests as per_request
-from ptubench.analysis.columns import OUTCOMES, THROTTLED, Attempts, Bools, Run, load, select
-from ptubench.analysis.names import DISTRIBUTIONS
+from ptubench.analysis.columns import Run, load, select
+from ptubench.analysis.metrics import due, due_slice
+from ptubench.analysis.metrics import metrics as metrics_of
 from ptubench.analysis.notes import notes
 from ptubench.analysis.rates import Window
 from ptubench.analysis.requests import Requests
@@ -48,12 +49,12 @@ def summarize(path: Path) -> dict[str, Any]:
         UsageError: no file, no run file, or one that this version can't read.
     """
     run = load(path)
-    everything = per_request.requests(run.attempts, run.drops, streamed=run.head.workload.stream)
+    everything = per_request.requests(run.attempts, run.drops, streams=run.head.workload.stream)
     window, load_end, finished = _times(run, everything)
     what_it_is = _capacity(run.head.target)
-    offered = _due(everything, window)
-    metrics = _metrics(run, run.attempts, everything, window, what_it_is, load_end=load_end)
-    rows = select(run.attempts, _due_slice(run.attempts.scheduled, window))
+    offered = due(everything, window)
+    metrics = metrics_of(run, run.attempts, everything, window, what_it_is, load_end=load_end)
+    rows = select(run.attempts, due_slice(run.attempts.scheduled, window))
     summary = {
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": "ptubench", "version": __version__},
@@ -91,165 +92,15 @@ def _times(run: Run, requests: Requests) -> tuple[Window, float, float]:
     return (head.window[0], max(head.window[0], load_end)), load_end, max(finished, load_end)
 
 
-def _due_slice(scheduled: np.ndarray[Any, np.dtype[np.float64]], window: Window) -> slice:
-    """The rows, in order of due time, that were due in the window."""
-    low, high = np.searchsorted(scheduled, window)
-    return slice(int(low), int(high))
-
-
-def _due(requests: Requests, window: Window) -> Requests:
-    return select(requests, _due_slice(requests.scheduled, window))
-
-
-def _metrics(
-    run: Run,
-    attempts: Attempts,
-    requests: Requests,
-    window: Window,
-    what_it_is: Capacity | None,
-    *,
-    load_end: float,
-    part: bool = False,
-) -> dict[str, Any]:
-    """`metrics` of the whole run, or of a part of its requests (a group).
-
-    Args:
-        run: for what is not a request's: gaps, the simulator's account, the end.
-        attempts: of all the run's requests, or of the group's.
-        requests: likewise.
-        window: what counts.
-        what_it_is: for normalized tokens.
-        load_end: seconds.
-        part: whether it is a group: gaps and unsent requests can't be told apart.
-    """
-    offered = _due(requests, window)
-    tried = select(attempts, _due_slice(attempts.scheduled, window))
-    blocks = stats.resampling(len(offered))
-    unsent = run.end.unsent_in_window if run.end is not None and not part else 0
-    throttled = offered.outcome == THROTTLED
-    tpm = rates.tpm(attempts, window, what_it_is)
-    return {
-        **_distributions(tried, offered, blocks),
-        "gap": stats.empty("s") | {"ci95": None, "events_per_token": None} if part else _gap(run, offered, window),
-        "requests": _counts(offered, unsent=unsent),
-        "attempts": _attempts(tried),
-        "refused": stats.share(offered.refused, blocks),
-        "throttled": stats.share(throttled, blocks) | {"first_s": _first_429(attempts)},
-        "failed": stats.share(offered.failure_of_last, blocks)
-        | {"by_kind": per_request.failures(offered, run.failures)},
-        "slo": _slo(run, offered, blocks),
-        "finish": per_request.finishes(offered, run.finishes),
-        "rpm": _rpm(attempts, offered, window),
-        "tpm": tpm,
-        "utilization": {
-            "estimated": rates.estimated(
-                attempts,
-                mean=tpm["of_published"],
-                minutes=rates.full_minutes(run.head.started_unix, (0.0, load_end)),
-                capacity=what_it_is,
-            ),
-            "monitor": None,
-            "simulated": None if part else _simulated(run, window, load_end),
-        },
-        "in_flight": rates.in_flight(attempts, window),
-        "asked": asked.asked(offered, _synthetic(run, offered)),
-    }
-
-
-def _distributions(tried: Attempts, offered: Requests, blocks: stats.Resampling) -> dict[str, Any]:
-    """Every distribution but `gap`. What the service spilled to another deployment is not the target's latency."""
-    positions = np.arange(len(offered))
-    result = {}
-    for name, metric in DISTRIBUTIONS.items():
-        if name in per_request.PER_REQUEST:
-            values = np.where(offered.own, per_request.PER_REQUEST[name](offered), np.nan)
-            result[name] = stats.distribution(values, positions, blocks, unit=metric.unit)
-        elif name in per_request.PER_ATTEMPT:
-            places = np.searchsorted(offered.scheduled, tried.scheduled)
-            result[name] = stats.distribution(per_request.PER_ATTEMPT[name](tried), places, blocks, unit=metric.unit)
-    return result
-
-
-def _gap(run: Run, offered: Requests, window: Window) -> dict[str, Any]:
-    """Gaps pooled over the whole seconds of the window, and events per token of the answers offered in it."""
-    which = offered.ok & offered.streamed & (offered.visible > 0)
-    tokens = offered.visible[which].sum()
-    return stats.pooled(validity.histogram_of(run.ticks.gaps, window), unit="s") | {
-        "events_per_token": float(offered.content_events[which].sum() / tokens) if tokens else None
-    }
-
-
-def _counts(offered: Requests, *, unsent: int) -> dict[str, int]:
-    outcomes = np.bincount(offered.outcome, minlength=len(OUTCOMES))
-    retried = offered.attempts > 1
-    return {
-        "total": len(offered) + unsent,
-        **{name: int(outcomes[code]) for code, name in enumerate(OUTCOMES)},
-        "unsent": unsent,
-        "retried": int(np.count_nonzero(retried)),
-        "diverted": 0,
-        "spilled": int(np.count_nonzero(offered.spilled)),
-        "gave_up": int(np.count_nonzero(retried & (offered.outcome == THROTTLED))),
-    }
-
-
-def _attempts(tried: Attempts) -> dict[str, Any]:
-    total, throttled = len(tried.index), int(np.count_nonzero(tried.outcome == THROTTLED))
-    return {"total": total, "throttled": throttled, "throttled_ratio": throttled / total if total else None}
-
-
-def _first_429(attempts: Attempts) -> float | None:
-    """When the first 429 of the whole run came, warm-up included."""
-    times = attempts.answered[attempts.outcome == THROTTLED]
-    return float(np.nanmin(times)) if np.any(~np.isnan(times)) else None
-
-
-def _slo(run: Run, offered: Requests, blocks: stats.Resampling) -> dict[str, Any]:
-    """The share of offered requests that met all of the SLO."""
-    slo = run.head.workload.slo
-    if slo is None or (slo.ttft is not None and not run.head.workload.stream):
-        return {"ratio": None, "ci95": None}
-    met = stats.share(per_request.met(offered, {"ttft": slo.ttft, "e2e": slo.e2e}), blocks)
-    return {"ratio": met["ratio"], "ci95": met["ci95"]}
-
-
-def _rpm(attempts: Attempts, offered: Requests, window: Window) -> dict[str, float | None]:
-    """Calls per minute: due, admitted by the time sent, completed by the time of the end."""
-    minutes = (window[1] - window[0]) / 60
-    if minutes <= 0:
-        return dict.fromkeys(("offered", "admitted", "completed"))
-
-    def within(times: np.ndarray[Any, np.dtype[np.float64]], which: Bools) -> float:
-        return float(np.count_nonzero(which & (times >= window[0]) & (times < window[1])) / minutes)
-
-    return {
-        "offered": len(offered) / minutes,
-        "admitted": within(attempts.sent, rates.admitted(attempts)),
-        "completed": within(attempts.end, attempts.outcome == OUTCOMES.index("ok")),
-    }
-
-
-def _synthetic(run: Run, offered: Requests) -> Bools:
-    """Which requests have a prompt of our own making, whose size was asked for."""
-    own_messages = {kind.name for kind in run.head.workload.classes if kind.messages is not None}
-    codes = [code for code, name in enumerate(run.names) if name in own_messages]
-    return ~np.isin(offered.name, codes)
-
-
-def _simulated(run: Run, window: Window, load_end: float) -> dict[str, Any] | None:
-    said = run.end.simulated if run.end is not None else None
-    return rates.simulated(said, run.head.started_unix, window=window, load=(0.0, load_end))
-
-
 def _groups(
     run: Run, requests: Requests, window: Window, what_it_is: Capacity | None, *, load_end: float
 ) -> dict[str, Any]:
     """The same metrics for each class of a mix."""
     return {
-        f"class:{name}": _metrics(
+        f"class:{name}": metrics_of(
             run,
             select(run.attempts, run.attempts.name == code),
-            select(requests, requests.name == code),
+            requests.select(requests.name == code),
             window,
             what_it_is,
             load_end=load_end,

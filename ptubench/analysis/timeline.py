@@ -1,12 +1,13 @@
 """The run as it went: events per step of time, and latency in slices by the time the requests were due."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from ptubench.analysis import rates, stats
-from ptubench.analysis.columns import CUT, FAILED, OK, THROTTLED, Attempts
+from ptubench.analysis.columns import CUT, DROPPED, FAILED, OK, THROTTLED, Attempts
 from ptubench.analysis.rates import Grid
 from ptubench.analysis.requests import Requests, ttft
 
@@ -25,7 +26,7 @@ def timeline(attempts: Attempts, requests: Requests, *, finished: float) -> list
     """
     width = max(1, math.ceil(finished / _STEPS))
     grid = Grid(start=0.0, width=float(width), bins=max(1, min(_STEPS, math.ceil(finished / width))))
-    prompt, cached, completion = rates.tokens(attempts).over(grid)
+    prompt, cached, completion = rates.tokens_over(attempts, grid)
     in_flight = grid.spread(attempts.sent, attempts.end, attempts.end - attempts.sent) / width
     outcome = attempts.outcome
     counts = {
@@ -35,7 +36,7 @@ def timeline(attempts: Attempts, requests: Requests, *, finished: float) -> list
         "throttled": grid.count(attempts.end[outcome == THROTTLED]),
         "failed": grid.count(attempts.end[outcome == FAILED]),
         "cut": grid.count(attempts.end[outcome == CUT]),
-        "dropped": grid.count(requests.scheduled[requests.attempts == 0]),
+        "dropped": grid.count(requests.scheduled[requests.outcome == DROPPED]),
     }
     amounts = {
         "prompt_tokens": prompt,
@@ -60,7 +61,7 @@ def latency(requests: Requests, *, load_end: float) -> list[dict[str, Any]]:
     edges = np.arange(0, max(1, math.ceil(load_end / width)) + 1) * float(width)
     values = ttft(requests)
     cuts = np.searchsorted(requests.scheduled, edges)
-    slices = [values[low:high] for low, high in zip(cuts[:-1], cuts[1:], strict=True)]
+    slices = [values[low:high] for low, high in pairwise(cuts)]
     return [
         {
             "t_s": step * width,

@@ -4,7 +4,6 @@ What the service did is a result and never a verdict. Each reason says what was 
 try. The limits are one table.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from ptubench.analysis import stats
 from ptubench.analysis.asked import cached_off, shortfall
 from ptubench.analysis.columns import CUT, DROPPED, Ints, Run
 from ptubench.analysis.rates import Window
-from ptubench.analysis.requests import Requests
+from ptubench.analysis.requests import PER_REQUEST, Requests
 from ptubench.units import number_text, seconds_text, share_text
 
 _ALWAYS = -1.0
@@ -105,7 +104,7 @@ def assess(
 
 def _lateness(requests: Requests, of: Client, typical: float | None) -> list[Signal]:
     late = max(_LATE, _LATE_SHARE * (typical or 0.0))
-    lags = np.maximum(requests.taken - requests.scheduled, 0)
+    lags = PER_REQUEST["lag"](requests)
     lags = np.sort(lags[~np.isnan(lags)])
     lag = float(lags[stats.rank(len(lags), 0.99) - 1]) if len(lags) else None
     return [
@@ -195,7 +194,7 @@ def _sizes(asked: dict[str, Any]) -> list[Signal]:
 
 
 def _service(run: Run, *, offered: int, answers: int) -> list[Signal]:
-    served = Counter(run.models[code] for code in run.attempts.model if code)
+    served = [run.models[code] for code in np.unique(run.attempts.model) if code]
     return [
         Signal(
             "model_changed",

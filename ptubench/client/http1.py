@@ -48,6 +48,7 @@ class Connection(asyncio.Protocol):
         self._framed = False  # the answer says where it ends
         self._complete = False
         self._more = False  # bytes after the end
+        self._keep = False  # the answer leaves the connection open
         self._last_event: float | None = None
         self._body: list[bytes] = []
         self._body_bytes = 0
@@ -195,8 +196,9 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The last byte of the answer is here."""
-        if self._exchange is not None and self._exchange.status is not None:
+        if self._exchange is not None and self._exchange.status is not None and not self._complete:
             self._complete = True
+            self._keep = self._parser.should_keep_alive()  # only here does the parser still know
 
     # what they have in common
 
@@ -225,7 +227,7 @@ class Connection(asyncio.Protocol):
         if self._more:
             exchange.flags += ("bytes_after_end",)
         idle = self.transport is not None and self.transport.get_write_buffer_size() == 0
-        keep = idle and self._framed and not self._more and self._parser.should_keep_alive()
+        keep = idle and self._framed and not self._more and self._keep
         self._finish(keep=keep)
 
     def _finish(self, kind: str | None = None, text: str = "", *, keep: bool = False) -> None:

@@ -148,6 +148,21 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
     return Outcome(file.path, last.ended)
 
 
+async def probe_only(order: Order) -> Probe:
+    """The probe call of a run without the run.
+
+    Raises:
+        TargetRefused: the target can't be used.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        target = order.target
+        if target.simulate is not None:
+            target = await stack.enter_async_context(_simulator(target))
+        keys = _Keys(order, target)
+        await keys.renew()
+        return await _probe(order, target, keys.headers)
+
+
 async def _end_all(starting: list[asyncio.Task[Child]]) -> None:
     for task in starting:
         await end(await task)

@@ -40,7 +40,10 @@ _EXIT_ORPHANED = 3
 def main() -> None:
     """Run one worker to its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; Ctrl-C reaches the whole group
-    config = msgspec.json.decode(sys.stdin.buffer.readline(), type=Config)
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return  # the parent gave up before the load
+    config = msgspec.json.decode(line, type=Config)
     _raise_file_limit()
     with _output() as write:
         try:
@@ -49,6 +52,8 @@ def main() -> None:
             write(msgspec.json.encode(Done(problem=str(exc))) + b"\n")
         except Exception:  # noqa: BLE001 - the parent must hear of it, whatever it is
             write(msgspec.json.encode(Done(problem=traceback.format_exc(limit=-3), crashed=True)) + b"\n")
+    # The listening thread is blocked in a read, which an orderly end of the interpreter would stumble over.
+    os._exit(0)
 
 
 class _Worker:

@@ -25,7 +25,8 @@ def offsets(load: OpenLoop, *, duration: float, seed: int) -> NDArray[np.float64
     total = cumulative(load.stages)[-1]
     units = _units(load, total=total, rng=generator(seed, ARRIVALS))
     due = inverse(load.stages, units)
-    return due[due < duration]
+    kept: NDArray[np.float64] = due[due < duration]
+    return kept
 
 
 def cumulative(stages: Sequence[Stage]) -> NDArray[np.float64]:
@@ -48,7 +49,8 @@ def inverse(stages: Sequence[Stage], units: NDArray[np.float64]) -> NDArray[np.f
     slope = np.array([(_last(stage) - stage.value) / stage.seconds for stage in stages])[number]
     inside = units - before[number]
     root = rate + np.sqrt(np.maximum(rate**2 + 2 * slope * inside, 0.0))
-    return starts[number] + np.divide(2 * inside, root, out=np.zeros_like(inside), where=root > 0)
+    times: NDArray[np.float64] = starts[number] + np.divide(2 * inside, root, out=np.zeros_like(inside), where=root > 0)
+    return times
 
 
 def _last(stage: Stage) -> float:

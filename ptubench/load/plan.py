@@ -6,20 +6,21 @@ Knows no text (`prompts`), no clock and no worker: whoever asks for request i ge
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ptubench.distributions import LEAST_CACHED, LEAST_PROMPT
 from ptubench.errors import UsageError
 from ptubench.load import arrivals, messages, sizes, traces
+from ptubench.load.sizes import BLOCK, generator
 from ptubench.workload.model import Class, OpenLoop, Sizes, Trace, Workload
 
 Floats = NDArray[np.float64]
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One logical call. Sizes in tokens; None where nothing is asked or sent."""
 
     index: int
@@ -67,6 +68,8 @@ class Plan:
         self.workload = workload
         self.offsets = offsets
         """When each request is due, ascending, in seconds from the start; None for a closed loop."""
+        self.raised = 0 if trace is None else trace.raised
+        """Prompts of a trace that were shorter than a prompt can be, and were raised to 32 tokens."""
         self._trace = trace
         self._lines = lines
         # Lanes of a closed loop drift apart, so that more than one block is in use.
@@ -79,7 +82,7 @@ class Plan:
 
     def request(self, index: int) -> Request:
         """Request `index`, from 0. In a closed loop any index is good, else those below `count`."""
-        block, at = divmod(index, sizes.BLOCK)
+        block, at = divmod(index, BLOCK)
         kinds, table = self._table(block)
         prompt, cached, prefix, completion, limit, message = [
             None if value != value else int(value)  # noqa: PLR0124 (NaN is what differs from itself)
@@ -97,14 +100,16 @@ class Plan:
         return int(last - first)
 
     def columns(self, block: int) -> Columns:
-        """Requests block · sizes.BLOCK and the next sizes.BLOCK − 1, fewer where the plan ends."""
+        """Requests block · BLOCK and the next BLOCK − 1, fewer where the plan ends."""
         seed, classes = self.workload.seed, self.workload.classes
-        length = sizes.BLOCK if self.count is None else max(0, min(sizes.BLOCK, self.count - block * sizes.BLOCK))
-        kinds = np.zeros(sizes.BLOCK, np.int64)
+        length = BLOCK if self.count is None else max(0, min(BLOCK, self.count - block * BLOCK))
+        kinds = np.zeros(BLOCK, np.int64)
         if len(classes) > 1:
             shares = np.cumsum([kind.weight for kind in classes])
-            kinds = np.searchsorted(shares, sizes.generator(seed, sizes.CLASSES, block).random(sizes.BLOCK) * shares[-1], side="right")
-        table = np.full((6, sizes.BLOCK), np.nan)
+            kinds = np.searchsorted(
+                shares, generator(seed, sizes.CLASSES, block).random(BLOCK) * shares[-1], side="right"
+            )
+        table = np.full((6, BLOCK), np.nan)
         for number in range(len(classes)):
             table = np.where(kinds == number, self._class_columns(number, block), table)
         return Columns(kinds[:length], *table[:, :length])
@@ -115,22 +120,23 @@ class Plan:
         return columns.kinds.tolist(), np.ascontiguousarray(np.array(rows).T)
 
     def _class_columns(self, number: int, block: int) -> Floats:
-        """The columns of a block as if all its requests were of class `number`; shape (6, sizes.BLOCK)."""
+        """The columns of a block as if all its requests were of class `number`; shape (6, BLOCK)."""
         kind = self.workload.classes[number]
         message, prompt = (
             self._messages(number, block),
             self._sizes(kind.prompt, number, sizes.PROMPT, block, self._least(kind)),
         )
-        cached = np.full(sizes.BLOCK, float(kind.cached.tokens if kind.cached else 0))
+        cached = np.full(BLOCK, float(kind.cached.tokens if kind.cached else 0))
         completion = self._sizes(kind.completion, number, sizes.COMPLETION, block)
         if self._trace is not None:
             prompt, cached, completion = self._trace_sizes(self._trace, kind, block)
         limit = completion if kind.limit is None else self._sizes(kind.limit, number, sizes.LIMIT, block)
-        limit = np.full(sizes.BLOCK, np.nan) if kind.unlimited else limit + kind.reasoning_tokens
+        # An answer longer than its limit can't be had, so it is not asked for either.
+        completion = np.where(limit < completion, limit, completion)
+        limit = np.full(BLOCK, np.nan) if kind.unlimited else limit + kind.reasoning_tokens
         if kind.messages is not None:
-            own = np.array([np.nan if line.limit is None else line.limit for line in self._lines[number]])[
-                message.astype(int)
-            ]
+            limits = [np.nan if line.limit is None else line.limit for line in self._lines[number]]
+            own = np.array(limits, float)[message.astype(int)]
             limit = np.where(np.isnan(own), limit, own)
         return np.array([prompt, cached, self._prefixes(number, block, cached), completion, limit, message])
 
@@ -138,35 +144,37 @@ class Plan:
         # A shared prefix is as long as it is: a prompt drawn shorter is raised to hold it and a minimal text of its own.
         return LEAST_PROMPT + (kind.cached.tokens if kind.cached else 0)
 
-    def _sizes(self, sizes: Sizes | None, number: int, what: int, block: int, least: int = 1) -> Floats:
-        if sizes is None:
-            return np.full(sizes.BLOCK, np.nan)
-        return sizes.size_block(sizes, seed=self.workload.seed, stream=sizes.size_stream(number, what), block=block, least=least)
+    def _sizes(self, asked: Sizes | None, number: int, what: int, block: int, least: int = 1) -> Floats:
+        if asked is None:
+            return np.full(BLOCK, np.nan)
+        return sizes.size_block(
+            asked, seed=self.workload.seed, stream=sizes.size_stream(number, what), block=block, least=least
+        )
 
     def _trace_sizes(self, trace: traces.Entries, kind: Class, block: int) -> tuple[Floats, Floats, Floats]:
-        part = slice(block * sizes.BLOCK, (block + 1) * sizes.BLOCK)
+        part = slice(block * BLOCK, (block + 1) * BLOCK)
         prompt, cached, completion = (
             _padded(column[part]) for column in (trace.prompt, trace.cached, trace.completion)
         )
         if kind.cached is not None:
-            cached = np.full(sizes.BLOCK, float(kind.cached.tokens))
+            cached = np.full(BLOCK, float(kind.cached.tokens))
         cached = np.minimum(cached, prompt - LEAST_PROMPT)
         return prompt, np.where(cached >= LEAST_CACHED, cached, 0.0), completion
 
     def _prefixes(self, number: int, block: int, cached: Floats) -> Floats:
         """Which shared prefix each request begins with; those of the classes before come first."""
         counts = [kind.cached.prefixes if kind.cached else 1 for kind in self.workload.classes]
-        drawn = sizes.generator(self.workload.seed, sizes.PREFIXES, block).integers(counts[number], size=sizes.BLOCK)
+        drawn = generator(self.workload.seed, sizes.PREFIXES, block).integers(counts[number], size=BLOCK)
         return np.where(cached > 0, sum(counts[:number]) + drawn, np.nan)
 
     def _messages(self, number: int, block: int) -> Floats:
         kind = self.workload.classes[number]
         if kind.messages is None:
-            return np.full(sizes.BLOCK, np.nan)
+            return np.full(BLOCK, np.nan)
         lines = len(self._lines[number])
         if kind.messages.order == "random":
-            return sizes.generator(self.workload.seed, sizes.MESSAGES, block).integers(lines, size=sizes.BLOCK).astype(float)
-        return (np.arange(block * sizes.BLOCK, (block + 1) * sizes.BLOCK) % lines).astype(float)
+            return generator(self.workload.seed, sizes.MESSAGES, block).integers(lines, size=BLOCK).astype(float)
+        return (np.arange(block * BLOCK, (block + 1) * BLOCK) % lines).astype(float)
 
 
 def make_plan(workload: Workload) -> Plan:
@@ -201,4 +209,4 @@ def _read_messages(kind: Class) -> tuple[messages.Line, ...]:
 
 
 def _padded(column: Floats) -> Floats:
-    return np.pad(column, (0, sizes.BLOCK - len(column)), constant_values=np.nan)
+    return np.pad(column, (0, BLOCK - len(column)), constant_values=np.nan)

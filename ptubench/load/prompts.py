@@ -71,8 +71,9 @@ class Texts:
 
     def messages(self, request: Request) -> bytes:
         """A JSON array of messages, ready to be put into a body."""
-        if request.message is not None:
-            return self._lines[request.kind.messages.file][request.message].messages
+        own = request.kind.messages
+        if own is not None and request.message is not None:
+            return self._lines[own.file][request.message].messages
         return b"".join((_HEAD, *self._content(request), _TAIL))
 
     def _content(self, request: Request) -> list[bytes]:

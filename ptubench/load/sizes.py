@@ -12,7 +12,7 @@ from ptubench.workload.model import Sizes
 
 BLOCK = 4096
 
-ARRIVALS, CLASSES, PREFIXES, MESSAGES, PLACES = range(5)
+ARRIVALS, CLASSES, PREFIXES, MESSAGES = range(4)
 """Streams of their own: changing one distribution leaves all other draws as they were."""
 _FIRST_SIZES = 16
 PROMPT, COMPLETION, LIMIT = range(3)

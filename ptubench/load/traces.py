@@ -90,7 +90,7 @@ def span(load: Trace) -> float:
     Raises:
         UsageError: as `read`.
     """
-    return math.ceil(_length(load, _rows(load)) / load.speed)
+    return float(math.ceil(_length(load, _rows(load)) / load.speed))
 
 
 def _length(load: Trace, rows: list[_Row]) -> float:

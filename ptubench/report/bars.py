@@ -1,6 +1,6 @@
 """Numbers over time as one row of block characters.
 
-A series holds one number per second, None where nothing was measured. Seconds are put together in equal
+A series holds one number per step of time, None where nothing was measured. Steps are put together in equal
 columns, so that the heights of one row can be compared. Knows neither runs nor colours.
 """
 
@@ -10,14 +10,14 @@ from math import ceil
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
-def seconds_per_column(seconds: int, width: int) -> int:
-    """The smallest whole number of seconds per column with which `seconds` fit into `width` columns."""
-    return max(1, ceil(seconds / max(1, width)))
+def steps_per_column(steps: int, width: int) -> int:
+    """The smallest whole number of steps per column with which `steps` fit into `width` columns."""
+    return max(1, ceil(steps / max(1, width)))
 
 
 def columns(series: Sequence[float | None], width: int) -> list[float | None]:
     """Means of `series` over equal stretches, at most `width` of them; the last one may be shorter."""
-    step = seconds_per_column(len(series), width)
+    step = steps_per_column(len(series), width)
     return [_mean(series[start : start + step]) for start in range(0, len(series), step)]
 
 

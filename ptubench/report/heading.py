@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ptubench.report import words
 from ptubench.report.text import badge, untrusted
-from ptubench.units import duration_text
+from ptubench.units import duration_text, number_text
 from ptubench.workload.model import Workload
 
 _VERDICT_STYLES = {"valid": "bold green", "degraded": "bold yellow", "invalid": "bold red"}
@@ -45,6 +45,8 @@ def heading(summary: Mapping[str, Any]) -> RenderableType:
         grid.add_row(Text("deployment"), untrusted(target["deployment"]))
     grid.add_row(Text("model"), _model(target))
     grid.add_row(Text("size"), _size(target))
+    if target.get("simulate"):
+        grid.add_row(Text("assumed"), Text(words.assumed(target["simulate"])))
     grid.add_row(Text("load"), Text(words.load(workload.load)))
     grid.add_row(Text("window"), _window(run))
     grid.add_row(Text("on 429"), Text(words.on_429(workload)))
@@ -70,8 +72,9 @@ def _size(target: Mapping[str, Any]) -> Text:
     parts += [str(target["type"])] if target.get("type") else []
     if not parts:
         return Text("not given (--model, --ptu, --type): no utilization", style="dim")
-    source = f"  {target['ptu_source']}" if target.get("ptu_source") else ""
-    return Text.assemble(untrusted(", ".join(parts)), untrusted(source, "dim"))
+    known = target["capacity"]
+    each = f"  {number_text(known['tpm_per_ptu'])} tokens/min per PTU, {known['source']}" if known else ""
+    return Text.assemble(untrusted(", ".join(parts)), untrusted(each, "dim"))
 
 
 def _window(run: Mapping[str, Any]) -> Text:

@@ -39,6 +39,7 @@ _UTILIZATIONS = {
     "monitor": "by Azure Monitor",
     "simulated": "by the simulated deployment itself",
 }
+_PEAKS = {"peak_minute": "busiest minute", "peak_level": "fullest bucket"}
 _SHOWN_NAMES = 8
 """Finish reasons come from the server: a hostile one must not make the report long."""
 
@@ -124,35 +125,29 @@ def _tokens(summary: Summary) -> RenderableType:
     table.add_row(
         Text("normalized"), Text(number_text(tpm["normalized"])), Text("input-token equivalents: what PTUs count")
     )
-    if tpm["unknown_requests"]:
-        unknown = Text(
-            f"{tpm['unknown_requests']:,} without usage: their tokens are unknown and left out", style="yellow"
-        )
-        return Group(table, unknown)
     return table
 
 
 def _capacity(summary: Summary) -> RenderableType | None:
-    """What the tokens are of the PTUs; None where the size is unknown."""
-    tpm, used = summary["metrics"]["tpm"], summary["metrics"]["utilization"]
-    if tpm["per_ptu"] is None and not any(used.values()):
+    """What the tokens are of the PTUs; None where the size is unknown and nobody else tells."""
+    tpm, used, known = summary["metrics"]["tpm"], summary["metrics"]["utilization"], summary["target"]["capacity"]
+    told = {name: used[name] for name in _UTILIZATIONS if used[name] and (known or name != "estimated")}
+    if not known and not told:
         return None
     table = _table("Capacity", "")
     table.add_column(style="dim")
-    published = f"tokens/min, {share_text(tpm['of_published'])} of the published {_published(tpm)}"
-    table.add_row(Text("normalized per PTU"), Text(number_text(tpm["per_ptu"])), Text(published))
-    for name, whose in _UTILIZATIONS.items():
-        if used[name]:
-            peak = used[name].get("peak_minute")
-            busiest = f", busiest full minute {share_text(peak)}" if peak is not None else ""
-            mean = Text(share_text(used[name].get("mean")))
-            table.add_row(Text(f"utilization, {name}"), mean, Text(f"{whose}{busiest}"))
+    if known:
+        published = f"tokens/min, {share_text(tpm['of_published'])} of {number_text(known['tpm_per_ptu'])} published"
+        table.add_row(Text("normalized per PTU"), Text(number_text(tpm["per_ptu"])), Text(published))
+    for name, values in told.items():
+        said = [
+            _UTILIZATIONS[name],
+            *(f"{words} {share_text(values[key])}" for key, words in _PEAKS.items() if values.get(key) is not None),
+        ]
+        if values["mean"] is None and values.get("peak_minute") is None:
+            said.append("needs a full UTC minute")
+        table.add_row(Text(f"utilization, {name}"), Text(share_text(values["mean"])), Text(", ".join(said)))
     return table
-
-
-def _published(tpm: Mapping[str, Any]) -> str:
-    """The published figure that `of_published` is a share of."""
-    return number_text(tpm["per_ptu"] / tpm["of_published"] if tpm["of_published"] else None)
 
 
 def _asked(summary: Summary) -> RenderableType:
@@ -220,22 +215,22 @@ def _timeline(summary: Summary) -> RenderableType | None:
 
 
 def _checks(summary: Summary) -> RenderableType | None:
-    """Each rule with what was measured."""
+    """Each rule with what was measured, or why nothing was."""
     rows = summary["checks"]
     if not rows:
         return None
+    units = names.units()
     table = _table("Checks", "measured", "")
+    table.add_column(style="dim", overflow="fold")
     for row in rows:
-        result = Text("PASS", style="bold green") if row["passed"] else Text("FAIL", style="bold red")
-        table.add_row(untrusted(row["rule"], limit=50), Text(_measured(row)), result)
+        unit = units.get(row["rule"].split(maxsplit=1)[0], "count") if row["rule"] else "count"
+        table.add_row(
+            untrusted(row["rule"], limit=44),
+            Text(in_unit(row["measured"], unit)),
+            Text("PASS", style="bold green") if row["passed"] else Text("FAIL", style="bold red"),
+            Text() if row["why"] is None else untrusted(row["why"], limit=200),
+        )
     return table
-
-
-def _measured(row: Mapping[str, Any]) -> str:
-    """The value that a rule judged, in the unit of its metric."""
-    if row["measured"] is None:
-        return "unanswered or not measured"
-    return in_unit(row["measured"], names.units().get(row["rule"].split()[0], "count"))
 
 
 def _notes(summary: Summary) -> RenderableType | None:

@@ -6,8 +6,10 @@ which never reads markup, on a console that doesn't either. Knows no numbers and
 
 import os
 import unicodedata
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -30,20 +32,33 @@ _PLAINER = {
 
 
 def clean(value: object, limit: int = 80) -> str:
-    """`value` on one line of at most `limit` characters, none of which does anything but stand there.
+    """`value` on one line of at most `limit` cells, made of characters that do nothing but stand there.
 
     Control and escape characters, bidirectional and zero-width marks, surrogates, private and unassigned
     characters (Unicode categories C*) are replaced by U+FFFD, line breaks by a space. A longer text keeps
     its beginning and its end.
     """
     text = str(value)
-    if len(text) > limit:
-        tail = limit // 3
-        text = f"{text[: limit - tail - 1]}…{text[len(text) - tail :]}"
-    return "".join(
+    if len(text) > 2 * limit:
+        text = text[:limit] + text[-limit:]  # not one of the characters between could be shown
+    text = "".join(
         _UNSHOWN if unicodedata.category(character).startswith("C") else character
         for character in text.translate(_LINE_BREAKS)
     )
+    if len(text) <= limit and _cells(text) <= limit:
+        return text
+    tail = limit // 3
+    return f"{_fitting(text, limit - tail - 1)}…{_fitting(text[::-1], tail)[::-1]}"
+
+
+def _fitting(text: str, limit: int) -> str:
+    """The longest beginning of at most `limit` cells and as many characters."""
+    return text[: bisect_right(list(accumulate(map(cell_len, text[:limit]))), limit)]
+
+
+def _cells(text: str) -> int:
+    """Cells of each character by itself: never fewer than those of the text."""
+    return sum(map(cell_len, text))
 
 
 def untrusted(value: object, style: str = "", *, limit: int = 80) -> Text:

@@ -3,9 +3,12 @@
 Knows the workload's frozen data and units; neither numbers that were measured nor layout.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ptubench.report.text import clean
+from ptubench.sim.options import ASSUMED
 from ptubench.units import duration_text, number_text, rate_text, share_text
 from ptubench.workload.model import ClosedLoop, Fixed, Load, Lognormal, Sizes, Stage, Trace, Workload
 
@@ -46,6 +49,11 @@ def on_429(workload: Workload) -> str:
     """What happens to a request that was refused."""
     policy = workload.throttling.on_429
     return f"{policy}: {_ON_429[policy]}" if policy in _ON_429 else clean(policy)
+
+
+def assumed(simulate: Mapping[str, Any]) -> str:
+    """What a simulated deployment assumes because Azure does not publish it, as `--simulate` takes it."""
+    return ", ".join(f"{name}={clean(simulate[name], 20)}" for name in ASSUMED if name in simulate)
 
 
 def _level(stage: Stage) -> str:

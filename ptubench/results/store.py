@@ -41,7 +41,7 @@ class Writer:
     def __init__(self, path: Path) -> None:
         self.path = path
         raw = path.open("xb")
-        self._file: IO[bytes] = raw if path.suffix != ".gz" else gzip.GzipFile(fileobj=raw, mode="wb")
+        self._file: io.BufferedIOBase = raw if path.suffix != ".gz" else gzip.GzipFile(fileobj=raw, mode="wb")
         self._raw = raw
         self._flushed = time.monotonic()
 
@@ -183,7 +183,7 @@ def _head(path: Path, raw: bytes) -> Head:
 def _open(path: Path) -> IO[bytes]:
     try:
         if path.suffix == ".gz":
-            return io.BufferedReader(gzip.open(path))  # type: ignore[arg-type] # a GzipFile is a raw stream too
+            return io.BufferedReader(gzip.open(path))
         return path.open("rb")
     except OSError as exc:
         raise UsageError(

@@ -22,15 +22,15 @@ FILTER_SHARE = 0.25
 """When the leading filter event leaves, as a share of the time to the first token [assumed]."""
 DONE = b"data: [DONE]\n\n"
 
-_ASKED = re.compile(rf"(?<![0-9.,])([0-9]{{1,{MOST_DIGITS}}}) tokens")
-_UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`(?: - at `\$\.?(.*)`)?$")
+_ASKED = re.compile(rf"(?<![0-9.,])([0-9]{{1,{MOST_DIGITS}}}) tokens?")
+_UNKNOWN_FIELD = re.compile(r"unknown field `(.*?)`(?: - at `\$\.?(.*)`)?$")
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
-_TEXTS = (
-    "the river runs past quiet fields and old stone houses while people walk home under warm light "
-    "they carry bread fruit letters and small stories about rain work music friends and distant hills "
-    "every evening someone opens a window looks at the sky and thinks of what the morning may bring"
-).split()
-WORDS = tuple(f" {word}".encode() for word in _TEXTS)
+_PROSE = """\
+the river runs past quiet fields and old stone houses while people walk home under warm light
+they carry bread fruit letters and small stories about rain work music friends and distant hills
+every evening someone opens a window looks at the sky and thinks of what the morning may bring
+"""
+WORDS = tuple(f" {word}".encode() for word in _PROSE.split())
 """What answers are made of, over and over: each word with its space is one token."""
 
 
@@ -173,7 +173,7 @@ def asked(text: str) -> int | None:
     """The number in the last "<N> tokens" of a prompt; None without one."""
     end = len(text)
     # From the end: a prompt may have 100,000 words, and the instruction is its last sentence.
-    while (end := text.rfind(" tokens", 0, end)) >= 0:
+    while (end := text.rfind(" token", 0, end)) >= 0:
         found = _ASKED.search(text, max(0, end - MOST_DIGITS - 1), end + len(" tokens"))
         if found is not None:
             return int(found[1])

@@ -23,7 +23,7 @@ async def relay(ask: Ask, upstream: tuple[str, int], writer: asyncio.StreamWrite
     """
     back_reader, back_writer = await asyncio.open_connection(*upstream)
     end = _End(head_only=ask.method == "HEAD")
-    parser = httptools.HttpResponseParser(end)
+    parser = end.parser = httptools.HttpResponseParser(end)
     try:
         back_writer.write(_encode(ask))
         while not end.reached and not writer.is_closing():
@@ -33,7 +33,7 @@ async def relay(ask: Ask, upstream: tuple[str, int], writer: asyncio.StreamWrite
             writer.write(data)
             parser.feed_data(data)
             await writer.drain()
-        return end.reached and bool(parser.should_keep_alive())
+        return end.kept
     finally:
         back_writer.close()
 
@@ -49,8 +49,10 @@ def _encode(ask: Ask) -> bytes:
 class _End:
     """Told by httptools when the answer is over."""
 
+    parser: httptools.HttpResponseParser
+
     def __init__(self, *, head_only: bool) -> None:
-        self.reached = False
+        self.reached = self.kept = False
         self._head_only = head_only
 
     def on_headers_complete(self) -> None:
@@ -58,3 +60,5 @@ class _End:
 
     def on_message_complete(self) -> None:
         self.reached = True
+        # Asked later, the parser has forgotten.
+        self.kept = self.parser.should_keep_alive()

@@ -45,7 +45,7 @@ async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, c
     """Answer the requests of one connection, one after the other, until either side is done with it."""
     asks = _Asks(connection)
     parser = httptools.HttpRequestParser(asks)
-    asks.method = parser.get_method
+    asks.parser = parser
     held = 0
     try:
         while data := await reader.read(_READ):
@@ -53,7 +53,8 @@ async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, c
             parser.feed_data(data)
             held = 0 if asks.waiting else held + len(data)
             while asks.waiting:
-                if not await answer(asks.waiting.pop(0), reader, writer) or not parser.should_keep_alive():
+                ask, kept = asks.waiting.pop(0)
+                if not (await answer(ask, reader, writer) and kept):
                     return
             if held > MOST_REQUEST:
                 return
@@ -154,11 +155,12 @@ def _as_script(script: Script | Iterable[Action]) -> Script:
 class _Asks:
     """What httptools calls while it parses the requests of one connection."""
 
-    method: Callable[[], bytes]
+    parser: httptools.HttpRequestParser
     now: float
 
     def __init__(self, connection: int) -> None:
-        self.waiting: list[Ask] = []
+        self.waiting: list[tuple[Ask, bool]] = []
+        """Each with whether its connection may be kept; the parser knows only while it calls."""
         self._connection = connection
         self._nth = count()
 
@@ -179,7 +181,7 @@ class _Asks:
 
     def on_message_complete(self) -> None:
         ask = Ask(
-            method=self.method().decode("latin-1"),
+            method=self.parser.get_method().decode("latin-1"),
             target=self._target.decode("latin-1"),
             headers=self._headers,
             body=b"".join(self._body),
@@ -187,4 +189,4 @@ class _Asks:
             nth=next(self._nth),
             arrived=self._arrived,
         )
-        self.waiting.append(ask)
+        self.waiting.append((ask, self.parser.should_keep_alive()))

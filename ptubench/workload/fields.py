@@ -116,7 +116,9 @@ def choice(value: object, place: Place, known: tuple[str, ...]) -> str:
     """One of some words."""
     if not isinstance(value, str) or value not in known:
         meant = nearest(value, known) if isinstance(value, str) else None
-        raise place.fault(f"`{shown(value)}` is not one of {words(known)}" + (f"; did you mean `{meant}`?" * bool(meant)))
+        raise place.fault(
+            f"`{shown(value)}` is not one of {words(known)}" + (f"; did you mean `{meant}`?" * bool(meant))
+        )
     return value
 
 

@@ -42,7 +42,9 @@ def _with_content(plain: Any, digests: dict[str, str]) -> Any:
     """The same data, in which each `file` is named by its content."""
     if isinstance(plain, dict):
         return {
-            key: digests.get(value, value) if key == "file" and isinstance(value, str) else _with_content(value, digests)
+            key: digests.get(value, value)
+            if key == "file" and isinstance(value, str)
+            else _with_content(value, digests)
             for key, value in plain.items()
         }
     if isinstance(plain, list | tuple):

@@ -97,10 +97,12 @@ def _closed(fields: Fields, place: Place) -> ClosedLoop:
 def _trace(value: object, place: Place, folder: Path) -> Trace:
     fields = field.section(value, place, "trace")
     path = existing(fields, place, folder)
-    if "format" in fields:
-        kind = field.choice(fields["format"], place.at("format"), _FORMATS)
-    else:
-        kind = _format(path, place)
+    kind = fields["format"] if "format" in fields else _format(path)
+    if kind is None:
+        raise place.at("file").fault(
+            f"its first line is not that of a known trace; say which it is with `format`, {field.words(_FORMATS)}"
+        )
+    kind = field.choice(kind, place.at("format"), _FORMATS)
     start = field.duration(fields.get("start", "0s"), place.at("start"), zero=True)
     speed = field.number(fields.get("speed", 1), place.at("speed"))
     if not 0.001 <= speed <= 1000:
@@ -108,21 +110,14 @@ def _trace(value: object, place: Place, folder: Path) -> Trace:
     return Trace(file=path, format=kind, start=start, speed=speed)
 
 
-def _format(path: str, place: Place) -> str:
-    """What kind of trace a file holds, by its extension or the first line."""
+def _format(path: str) -> str | None:
+    """What kind of trace a file holds, by its extension or its first line; None when they don't tell."""
     with Path(path).open("rb") as file:
         first = file.readline(4096).decode("utf-8-sig", "replace").strip()
     if path.endswith((".jsonl", ".ndjson")) or first.startswith("{"):
         return "jsonl"
     columns = first.split(",")
-    if "ContextTokens" in columns:
-        return "azure"
-    if "minute" in columns:
-        return "usage"
-    raise place.at("file").fault(
-        "its first line is not that of a known trace; see docs/workloads.md, or say which with `format`, "
-        f"one of {field.words(_FORMATS)}"
-    )
+    return "azure" if "ContextTokens" in columns else "usage" if "minute" in columns else None
 
 
 def _stages(value: object, place: Place) -> tuple[Stage, ...]:

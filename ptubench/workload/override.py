@@ -97,7 +97,9 @@ def _enter(below: Any, key: str, where: str) -> Any:
         if below.get(key) is None:
             below[key] = {}
         return below[key]
-    raise UsageError(f"{where}: `{shown(key)}` has nothing to stand in: what is above it is neither a mapping nor a list")
+    raise UsageError(
+        f"{where}: `{shown(key)}` has nothing to stand in: what is above it is neither a mapping nor a list"
+    )
 
 
 def _put(below: Any, key: str, value: object, where: str) -> None:

@@ -107,9 +107,7 @@ def _class(
     if "cached" in fields:
         given["cached"] = _cached(fields["cached"], at["cached"], given.get("prompt"))
     if "reasoning_tokens" in fields:
-        given["reasoning_tokens"] = whole(
-            fields["reasoning_tokens"], at["reasoning_tokens"], least=0, most=MOST_TOKENS
-        )
+        given["reasoning_tokens"] = whole(fields["reasoning_tokens"], at["reasoning_tokens"], least=0, most=MOST_TOKENS)
     return Class(**given, **_limit(fields, at["output_limit"], given.get("completion")))
 
 

@@ -1,0 +1,191 @@
+"""Which secret a target gets, if any: a key by environment variable, an Entra token, headers for gateways.
+
+Decides by names; the values are read in `headers`, at the last moment, and go nowhere but into the request.
+"""
+
+import importlib.util
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from ptubench.address import Address
+from ptubench.errors import UsageError
+from ptubench.secret import looks_secret, shown
+
+AUTHS = ("auto", "key", "entra", "none")
+AZURE_KEY, OPENAI_KEY = "AZURE_OPENAI_API_KEY", "OPENAI_API_KEY"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_OWN_HEADERS = (
+    "host",
+    "connection",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "accept",
+    "accept-encoding",
+)
+
+HeaderEnv = tuple[tuple[str, str], ...]
+
+
+class Access(NamedTuple):
+    """How requests prove who sends them."""
+
+    auth: str
+    """`key`, `entra` or `none`."""
+    key_env: str | None
+    source: str
+    """Why, for the dry run."""
+
+
+def choose(
+    mode: str,
+    key_env: str | None,
+    *,
+    style: str,
+    at: Address,
+    header_env: HeaderEnv,
+    env: Mapping[str, str],
+    entra: bool,
+) -> Access:
+    """What a target gets.
+
+    Args:
+        mode: `auto`, `key`, `entra` or `none`.
+        key_env: the variable that was named; None for the usual one.
+        style: of the target; `openai` takes another key than Azure.
+        at: the address.
+        header_env: headers for gateways, which may be all that is needed.
+        env: the environment.
+        entra: whether azure-identity is installed.
+
+    Raises:
+        UsageError: a key was asked for and there is none, or it must not go to such a target.
+    """
+    variable = key_env or (OPENAI_KEY if style == "openai" else AZURE_KEY)
+    has_key = bool(env.get(variable))
+    if mode == "none":
+        return Access("none", None, "--auth none")
+    if mode == "entra":
+        if style == "openai":
+            raise UsageError("--auth entra: Entra tokens are for Azure, and this target is an OpenAI-compatible server")
+        return Access("entra", None, "--auth entra")
+    if has_key or mode == "key" or key_env is not None:
+        if style != "openai" and variable == OPENAI_KEY:
+            raise UsageError(
+                f"--key-env {OPENAI_KEY}: this key goes only to targets of the style openai; set {AZURE_KEY}, "
+                "or say --api-style openai"
+            )
+        if not has_key:
+            raise UsageError(f"{variable} is not set; set it to the key of the target, or name another with --key-env")
+        return Access("key", variable, variable)
+    if style == "openai" or at.loopback or header_env:
+        return Access("none", None, f"{variable} is not set")
+    if entra:
+        return Access("entra", None, f"{variable} is not set, azure-identity is installed")
+    raise UsageError(
+        f"no key for {at.origin}: set {variable}, name another variable with --key-env, "
+        "or install Entra ID with pip install 'ptubench[azure]'"
+    )
+
+
+def refuse_leak(access: Access, header_env: HeaderEnv, *, at: Address, trusted: bool, where: str) -> None:
+    """Refuse to send a secret where others may read it, or where only a file wants it sent.
+
+    Args:
+        access: as chosen.
+        header_env: headers for gateways.
+        at: the address.
+        trusted: the endpoint was named on the command line or in the environment, or the file's is trusted.
+        where: where the endpoint was named.
+
+    Raises:
+        UsageError: with the way out.
+    """
+    if access.auth == "none" and not header_env:
+        return
+    secret = {"key": f"the key in {access.key_env}", "entra": "an Entra token"}.get(access.auth, "a header of yours")
+    if not trusted:
+        raise UsageError(
+            f"{where}: {secret} is not sent to an endpoint that only a workload file names; "
+            "name it with --endpoint, or say --trust-target, or --auth none"
+        )
+    if not (at.secure or at.loopback):
+        raise UsageError(f"{where}: {secret} would cross the network readable to all; use https, or --auth none")
+
+
+def check_variable(name: str, where: str) -> str:
+    """The name of an environment variable; a key in its place is refused and not repeated."""
+    if looks_secret(name) or not _VARIABLE.fullmatch(name):
+        raise UsageError(
+            f"{where}: takes the name of an environment variable, such as {AZURE_KEY}, and never the key itself"
+        )
+    return name
+
+
+def read_headers(texts: Iterable[tuple[str, str]], where: str) -> HeaderEnv:
+    """Headers by name and text of the form "env:VAR"."""
+    found = []
+    for name, text in ((name.strip(), text.strip()) for name, text in texts):
+        if not _HEADER.fullmatch(name) or looks_secret(name):
+            raise UsageError(f"{where}: `{shown(name)}` is not the name of a header; write 'NAME: env:VAR'")
+        if name.lower() in _OWN_HEADERS:
+            raise UsageError(f"{where}: ptubench sets `{name}` itself; remove it")
+        if not text.startswith("env:"):
+            raise UsageError(
+                f"{where}: the value of `{name}` must come from an environment variable, since it may be a secret; "
+                f"write '{name}: env:VAR'"
+            )
+        found.append((name, check_variable(text.removeprefix("env:").strip(), f"{where} {name}")))
+    return tuple(found)
+
+
+def split_header(text: str) -> tuple[str, str]:
+    """Name and value of one `--header 'NAME: env:VAR'`."""
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise UsageError("--header: not of the form 'NAME: env:VAR'")
+    return name, value
+
+
+def headers(access_key: str | None, header_env: HeaderEnv, *, style: str, env: Mapping[str, str]) -> dict[str, str]:
+    """The headers that carry secrets, with their values.
+
+    Args:
+        access_key: the variable that holds the key; None for no key.
+        header_env: headers for gateways.
+        style: `openai` takes a bearer token, Azure the header `api-key`.
+        env: the environment.
+
+    Raises:
+        UsageError: a variable is not set, or holds what a header can't carry.
+    """
+    found = {}
+    if access_key is not None:
+        key = _value(access_key, env)
+        found["authorization" if style == "openai" else "api-key"] = f"Bearer {key}" if style == "openai" else key
+    for name, variable in header_env:
+        if name.lower() in found:
+            raise UsageError(f"--header {name}: is set already by the key or by another --header; give it once")
+        found[name.lower()] = _value(variable, env)
+    return found
+
+
+def entra_installed() -> bool:
+    """Whether the extra for Entra ID is there."""
+    try:
+        return importlib.util.find_spec("azure.identity") is not None
+    except ModuleNotFoundError:  # no package `azure` at all
+        return False
+
+
+def _value(variable: str, env: Mapping[str, str]) -> str:
+    value = env.get(variable)
+    if not value:
+        raise UsageError(f"{variable} is not set; set it to what the target expects")
+    if not (value.isascii() and value.isprintable()) or value != value.strip():
+        raise UsageError(
+            f"{variable} holds a line break, a blank at an end or a character that no header can carry; set it again"
+        )
+    return value

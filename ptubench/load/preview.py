@@ -1,0 +1,116 @@
+"""What a run will offer, from its plan alone: the JSON of a dry run. Nothing here was measured.
+
+Minutes are counted from the start of the run, not on the UTC clock that a run keeps: when it will start is not known yet.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptubench.load.plan import Plan
+from ptubench.load.sizes import BLOCK
+from ptubench.ptu.capacity import Capacity
+from ptubench.samples import NEEDED
+from ptubench.workload.model import ClosedLoop, Workload
+
+Floats = NDArray[np.float64]
+
+
+def preview(workload: Workload, plan: Plan, capacity: Capacity | None) -> dict[str, Any]:
+    """Calls, tokens, utilization and sample that the plan leads to; None where it can't be told beforehand.
+
+    In a closed loop nearly nothing can: the answers decide how many calls there are.
+
+    Returns:
+        offered: requests, calls a minute (mean; in the busiest minute, and which, from 0), requests in the window.
+        tokens: sums over the run, and tokens a minute (prompt + completion).
+        utilization: shares of the published capacity: with answers as asked for, and with what the output limits reserve.
+        sample: requests in the window and which percentiles they support, if all are answered.
+        cost: None.
+    """
+    measured = plan.in_window(workload.warmup, workload.duration)
+    table = _table(plan)
+    return {
+        "offered": _offered(workload, plan, measured),
+        "tokens": _tokens(workload, plan, table),
+        "utilization": None if capacity is None else _utilization(workload, plan, table, capacity),
+        "sample": {
+            "expected": measured,
+            "percentiles": {name: None if measured is None else measured >= needed for name, needed in NEEDED.items()},
+        },
+        "cost": None,
+    }
+
+
+def _table(plan: Plan) -> dict[str, Floats | None]:
+    """The columns of the whole plan that are known for each of its requests."""
+    names = ("prompt", "cached", "completion", "limit")
+    if plan.count is None:
+        return dict.fromkeys(names)
+    blocks = [plan.columns(block) for block in range(-(-plan.count // BLOCK))]
+    whole = {name: np.concatenate([np.empty(0), *(getattr(part, name) for part in blocks)]) for name in names}
+    return {name: None if np.isnan(column).any() else column for name, column in whole.items()}
+
+
+def _offered(workload: Workload, plan: Plan, measured: int | None) -> dict[str, Any]:
+    minutes = None if plan.count is None else _minutes(workload, plan, np.ones(plan.count))
+    return {
+        "requests": plan.count,
+        "measured": measured,
+        "rpm_mean": None if plan.count is None else plan.count / workload.duration * 60,
+        "rpm_peak_minute": None if minutes is None else float(minutes.max()),
+        "peak_minute": None if minutes is None else int(minutes.argmax()),
+        "lanes": workload.load.concurrency if isinstance(workload.load, ClosedLoop) else None,
+        "duration_s": workload.duration,
+        "window_s": [workload.warmup, workload.duration],
+    }
+
+
+def _tokens(workload: Workload, plan: Plan, table: dict[str, Floats | None]) -> dict[str, Any]:
+    prompt, completion = table["prompt"], table["completion"]
+    both = None if prompt is None or completion is None else prompt + completion
+    return {
+        **{name: None if column is None else int(column.sum()) for name, column in table.items()},
+        "tpm_mean": None if both is None else float(both.sum()) / workload.duration * 60,
+        "tpm_peak_minute": None if both is None else float(_minutes(workload, plan, both).max()),
+        "prompts_raised": plan.raised,
+    }
+
+
+def _utilization(workload: Workload, plan: Plan, table: dict[str, Floats | None], capacity: Capacity) -> dict[str, Any]:
+    mean, peak = _normalized(workload, plan, table, capacity, "completion")
+    reserved_mean, reserved_peak = _normalized(workload, plan, table, capacity, "limit")
+    return {
+        "mean": _share(mean, capacity),
+        "peak_minute": _share(peak, capacity),
+        "reserved_mean": _share(reserved_mean, capacity),
+        "reserved_peak_minute": _share(reserved_peak, capacity),
+        "tpm_normalized": mean,
+        "tpm_normalized_peak_minute": peak,
+        "capacity_tpm": capacity.tpm,
+        "source": capacity.source,
+    }
+
+
+def _normalized(
+    workload: Workload, plan: Plan, table: dict[str, Floats | None], capacity: Capacity, output: str
+) -> tuple[float | None, float | None]:
+    """Normalized tokens a minute, mean and busiest minute, if answers have `output` ("completion" or "limit") tokens."""
+    prompt, cached, answer = table["prompt"], table["cached"], table[output]
+    if prompt is None or cached is None or answer is None:
+        return None, None
+    tokens = capacity.normalized(prompt, cached, answer)
+    return float(tokens.sum()) / workload.duration * 60, float(_minutes(workload, plan, tokens).max())
+
+
+def _share(per_minute: float | None, capacity: Capacity) -> float | None:
+    return None if per_minute is None else per_minute / capacity.tpm
+
+
+def _minutes(workload: Workload, plan: Plan, amounts: Floats) -> Floats:
+    """Sums of `amounts` over the requests due in each minute of the run; a run under a minute is scaled to one."""
+    assert plan.offsets is not None  # noqa: S101 - asked for planned loads only
+    number = (plan.offsets // 60).astype(np.int64)
+    sums = np.bincount(number, weights=amounts, minlength=1).astype(float)
+    return sums * max(1.0, 60 / workload.duration)

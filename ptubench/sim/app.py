@@ -1,0 +1,274 @@
+"""The simulated deployment over HTTP, as an ASGI application.
+
+Takes chat completions at both URL families of Azure OpenAI and at the plain one, and keeps a log of what was really
+sent when. Times are `time.perf_counter`, so on one machine they can be laid beside a client's.
+"""
+
+import asyncio
+import hmac
+import math
+import os
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+
+from ptubench.errors import UsageError
+from ptubench.sim import chat
+from ptubench.sim.deployment import Admitted, Deployment, Refused
+from ptubench.sim.options import SimOptions
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MOST_BODY = 32 * 2**20
+"""A longer request body is refused with 413."""
+REGION = "Simulated"
+
+_CLASSIC = re.compile(r"/openai/deployments/([^/]+)/chat/completions")
+_V1 = {"/openai/v1/chat/completions", "/v1/chat/completions"}
+_MODELS = {"/openai/v1/models", "/v1/models"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_JSON = "application/json"
+_EVENT_STREAM = "text/event-stream; charset=utf-8"
+
+
+class Entry(msgspec.Struct, kw_only=True):
+    """One request in the log, written at its end. Times are `time.perf_counter` seconds."""
+
+    request_id: str
+    arrived: float
+    """When its headers had come."""
+    status: int | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    sent: list[float] = []
+    """Just before each event of the answer was written; one for an answer that is not streamed."""
+    content: list[int] = []
+    """Which of them had content."""
+    first_content: float | None = None
+    last_content: float | None = None
+    end: float | None = None
+    level: float | None = None
+    """Bucket level on arrival, as a share of its depth."""
+    retry_after_ms: int | None = None
+    gone: bool = False
+    """The client left before the end."""
+
+
+Log = Callable[[Entry], None]
+
+
+class Reply(Exception):
+    """An answer that is not a completion: status, body and headers of its own."""
+
+    def __init__(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+        self.headers = headers or {}
+
+
+def app(options: SimOptions, log: Log | None = None) -> App:
+    """An ASGI application that serves one simulated deployment; `log` is told of each completion request at its end.
+
+    Raises:
+        UsageError: a key is to be asked for and the environment has none.
+    """
+    key = None if options.key_env is None else os.environ.get(options.key_env, "")
+    if key == "":
+        raise UsageError(
+            f"simulated deployment: the environment has no {options.key_env}; set it to the key to ask for"
+        )
+    return _Front(options, key, log)
+
+
+class _Exchange:
+    """One request and the way back: what all answers to it have in common."""
+
+    def __init__(self, send: Send, headers: Mapping[str, str]) -> None:
+        self._send = send
+        self._headers = dict(headers)
+
+    def say(self, name: str, value: str) -> None:
+        """Add a header to the answer."""
+        self._headers[name] = value
+
+    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        raw = [(name.encode(), value.encode()) for name, value in {**self._headers, **headers}.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": raw})
+
+    async def write(self, body: bytes, *, more: bool) -> None:
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def reply(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        await self.start(status, {"content-type": _JSON, "content-length": str(len(body)), **(headers or {})})
+        await self.write(body, more=False)
+
+
+class _Front:
+    def __init__(self, options: SimOptions, key: str | None, log: Log | None) -> None:
+        now = time.perf_counter()
+        self._options = options
+        self._deployment = Deployment(options, now=now, wall=time.time() - now)
+        self._reasoning = options.published is not None and options.published.reasoning
+        self._served = options.served
+        self._key = key
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        arrived = time.perf_counter()
+        path = scope["path"]
+        exchange = _Exchange(send, {"x-ms-region": REGION, "x-ptubench-simulated": self._options.label})
+        if path in _V1 or _CLASSIC.fullmatch(path):
+            await self._chat(Entry(request_id=str(uuid.uuid4()), arrived=arrived), scope, receive, exchange)
+        elif path == "/simulator/state":
+            await exchange.reply(200, msgspec.json.encode(self._deployment.state(arrived)))
+        elif path in _MODELS:
+            model = {"id": self._options.deployment or self._options.model, "object": "model", "owned_by": "simulated"}
+            await exchange.reply(200, msgspec.json.encode({"object": "list", "data": [model]}))
+        else:
+            await exchange.reply(404, chat.error("Resource not found", code="404"))
+
+    async def _chat(self, entry: Entry, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        """Answer one request for a completion, whatever it is, and log it."""
+        exchange.say("x-request-id", entry.request_id)
+        exchange.say("apim-request-id", entry.request_id)
+        try:
+            body = await _body(receive)
+            self._check_access(scope)
+            request = chat.read(body, reasoning=self._reasoning)
+            exchange.say("x-ms-deployment-name", self._deployment_name(scope, request.model))
+            call = chat.call(request, self._options)
+            offered = self._deployment.offer(time.perf_counter(), call)
+            entry.level, entry.prompt_tokens = offered.level, call.prompt
+            if isinstance(offered, Refused):
+                entry.retry_after_ms = offered.retry_after_ms
+                raise _throttled(offered)
+            await self._complete(entry, offered, request, receive, exchange)
+        except Reply as exc:
+            entry.status = exc.status
+            await exchange.reply(exc.status, exc.body, exc.headers)
+        except chat.BadRequest as exc:
+            entry.status = 400
+            await exchange.reply(400, exc.body)
+        except _Gone:
+            entry.gone = True
+        finally:
+            entry.end = time.perf_counter()
+            if entry.content:
+                entry.first_content, entry.last_content = entry.sent[entry.content[0]], entry.sent[entry.content[-1]]
+            if self._log is not None:
+                self._log(entry)
+
+    async def _complete(
+        self, entry: Entry, admitted: Admitted, request: chat.Request, receive: Receive, exchange: _Exchange
+    ) -> None:
+        """Send the answer of an admitted call at its due times, and end the call, also when its client leaves."""
+        entry.status, entry.cached_tokens = 200, admitted.cached
+        answer = chat.Answer(f"chatcmpl-{entry.request_id}", int(time.time()), self._served, admitted)
+        left = asyncio.ensure_future(receive())  # after the body nothing comes but the end of the connection
+        generated: int | None = None
+        try:
+            if request.stream:
+                events = answer.events(tokens_per_event=self._options.tokens_per_event, with_usage=request.with_usage)
+                await _stream(entry, events, admitted.at, left, exchange)
+            else:
+                await _until(admitted.at + admitted.end, left)
+                entry.sent.append(time.perf_counter())
+                entry.content.append(0)
+                await exchange.reply(200, answer.document())
+        except (_Gone, asyncio.CancelledError):
+            generated = admitted.generated(time.perf_counter() - admitted.at)
+            entry.gone = True
+            raise
+        finally:
+            left.cancel()
+            entry.completion_tokens = admitted.completion if generated is None else generated
+            self._deployment.complete(time.perf_counter(), admitted, generated=generated)
+
+    def _check_access(self, scope: Scope) -> None:
+        """Method, api-version and key, in the order in which a gateway looks at them."""
+        if scope["method"] != "POST":
+            raise Reply(405, chat.error("Method not allowed", code="405"), {"allow": "POST"})
+        if scope["path"] not in _V1 and not parse_qs(scope["query_string"]).get(b"api-version"):
+            raise Reply(404, chat.error("Resource not found", code="404"))
+        if self._key is None:
+            return
+        given = dict(scope["headers"])
+        bearer = given.get(b"authorization", b"").removeprefix(b"Bearer ")
+        if not any(hmac.compare_digest(one, self._key.encode()) for one in (given.get(b"api-key", b""), bearer)):
+            message = "Access denied due to invalid subscription key or wrong API endpoint."
+            raise Reply(401, chat.error(message, code="401"))
+
+    def _deployment_name(self, scope: Scope, model: str | None) -> str:
+        """Whom the request is for: in the path (classic) or in the body."""
+        classic = _CLASSIC.fullmatch(scope["path"])
+        name = classic[1] if classic else model
+        if name is None:
+            raise chat.BadRequest("You must provide a model parameter.", param="model")
+        # The name goes back in a header: one of any other form can't exist.
+        if not _NAME.fullmatch(name) or self._options.deployment not in {None, name}:
+            message = "The API deployment for this resource does not exist."
+            raise Reply(404, chat.error(message, code="DeploymentNotFound"))
+        return name
+
+
+class _Gone(Exception):
+    """The client closed the connection."""
+
+
+async def _stream(
+    entry: Entry, events: Iterable[chat.Event], started: float, left: asyncio.Future[Any], exchange: _Exchange
+) -> None:
+    """Send events at their due times, and note when each was really sent."""
+    await exchange.start(200, {"content-type": _EVENT_STREAM})
+    for event in events:
+        await _until(started + event.due, left)
+        if event.content:
+            entry.content.append(len(entry.sent))
+        entry.sent.append(time.perf_counter())
+        await exchange.write(event.body, more=True)
+    await exchange.write(b"", more=False)
+
+
+async def _body(receive: Receive) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > MOST_BODY:
+            # The rest of the body is not read, so that the connection can't be used again.
+            raise Reply(413, chat.error("The request body is too large.", code="413"), {"connection": "close"})
+        if not message.get("more_body"):
+            return b"".join(chunks)
+
+
+async def _until(due: float, left: asyncio.Future[Any]) -> None:
+    """Wait until `due`, by an absolute time, so that late events do not delay later ones."""
+    delay = due - time.perf_counter()
+    if delay > 0.1:
+        # Dear, but in a long wait it tells at once when the client leaves.
+        await asyncio.wait([left], timeout=delay)
+    elif delay > 0:
+        await asyncio.sleep(delay)
+    if left.done():
+        raise _Gone
+
+
+def _throttled(refused: Refused) -> Reply:
+    seconds = math.ceil(refused.retry_after_ms / 1000)
+    message = f"The provisioned deployment is at its capacity. Please retry after {seconds} seconds."
+    headers = {"retry-after": str(seconds), "retry-after-ms": str(refused.retry_after_ms)}
+    return Reply(429, chat.error(message, code="429"), headers)

@@ -1,0 +1,434 @@
+"""What becomes of a request for each thing that can go wrong: outcome, failure kind, flags.
+
+Each fault meets one request of a client while a healthy stream runs through the same client. Nothing is lost, the
+healthy stream is untouched, and what was seen of the content is what the server's log says.
+"""
+
+import asyncio
+import contextlib
+import socket
+import sys
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from ptubench import failures
+from ptubench.client.connect import address
+from ptubench.client.exchange import Exchange
+from ptubench.client.timed import TimedClient
+from ptubench.record import Attempt
+from ptubench.sim import faults
+from ptubench.sim.script import Do
+from ptubench.workload.model import Timeouts
+from servers import (
+    FORBIDDEN,
+    HANG,
+    UNAUTHENTICATED,
+    Authority,
+    background,
+    healthy,
+    healthy_server,
+    proxy,
+    script_server,
+)
+
+TOKENS = 8
+IMPATIENT = Timeouts(connect=0.5, first_byte=0.3, idle=0.3, total=5.0)
+PATIENT = Timeouts(connect=5.0, first_byte=5.0, idle=5.0, total=10.0)
+STEADY = b'{"stream":true,"steady":1}'
+FAULTY = b'{"stream":true}'
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is expected of a fault; `seen` says that its content was counted to the end."""
+
+    outcome: str = "ok"
+    failure: str | None = None
+    flags: tuple[str, ...] = ()
+    status: int | None = 200
+    tokens: int | None = None
+    kept: bool = True
+    """Whether its connection may be used again."""
+
+
+def failed(kind, *, status=200, tokens=None, kept=False):
+    return Row("failed", kind, (), status, tokens, kept)
+
+
+def refused(status, kind=None):
+    return Row("failed", kind or f"http_{status}", (), status, None, kept=True)
+
+
+OK = Row(tokens=TOKENS)
+THROTTLED = Row("throttled", status=429)
+TABLE = {
+    "reset_before_headers": failed("closed", status=None),
+    "close_before_headers": failed("closed", status=None),
+    "reset_midstream": failed("broken_stream"),
+    "close_midstream": failed("broken_stream"),
+    "cut_chunk": failed("broken_stream"),
+    "pooled_close": OK,
+    "idle_close": Row(tokens=TOKENS, kept=False),
+    "stall_first_byte": failed("first_byte_timeout", status=None),
+    "stall_headers": failed("idle_timeout"),
+    "stall_midstream": failed("idle_timeout"),
+    "garbage": failed("bad_http", status=None),
+    "bytes_after_end": Row(flags=("bytes_after_end",), tokens=TOKENS, kept=False),
+    "huge_headers": failed("headers_too_large", status=None),
+    "by_close": Row(tokens=TOKENS, kept=False),
+    "http_400": refused(400),
+    "http_401": refused(401),
+    "http_403": refused(403),
+    "http_404": refused(404),
+    "http_408": refused(408),
+    "http_500": refused(500),
+    "http_503": refused(503),
+    "redirect": refused(302, "redirect"),
+    "throttled_ms": THROTTLED,
+    "throttled_seconds": THROTTLED,
+    "throttled_date": THROTTLED,
+    "throttled_bare": THROTTLED,
+    "throttled_absurd": THROTTLED,
+    "html": failed("not_a_stream", kept=True),
+    "json": failed("not_a_stream", kept=True),
+    "empty": failed("broken_stream", kept=True),
+    "no_content": failed("no_content", tokens=0, kept=True),
+    "error_event": failed("stream_error", kept=True),
+    "not_json": failed("bad_event", kept=True),
+    "wrong_shape": failed("bad_event", kept=True),
+    "half_event": failed("broken_stream", kept=True),
+    "huge_event": failed("event_too_large"),
+    "no_done": Row(flags=("no_done",), tokens=TOKENS),
+    "no_usage": Row(tokens=None),
+    "after_done": OK,
+    "crlf": OK,
+    "bytewise": OK,
+    "three_per_write": OK,
+    "one_write": OK,
+    "comments": OK,
+    "cut_characters": OK,
+    "odd_deltas": OK,
+    "tool_calls": OK,
+    "reasoning": OK,
+    "refusal": OK,
+    "packed": OK,
+    "one_event": OK,
+}
+LOOPS = ["asyncio"] if sys.platform == "win32" else ["asyncio", "uvloop"]
+
+
+@pytest.fixture(params=LOOPS)
+def run(request):
+    """Runs a coroutine on each kind of loop that carries load."""
+
+    def runner(work):
+        factory = None
+        if request.param == "uvloop":
+            import uvloop
+
+            factory = uvloop.new_event_loop
+        with asyncio.Runner(loop_factory=factory) as loop:
+            return loop.run(work)
+
+    return runner
+
+
+def client_of(url, *, ca_file=None, env=None, timeouts=PATIENT):
+    where = address(url, ca_file=str(ca_file) if ca_file else None, env=env or {})
+    return TimedClient(url, where, headers={}, timeouts=timeouts, stream=True)
+
+
+async def send(client, body=FAULTY):
+    exchange = Exchange()
+    await client.send(body, exchange)
+    return exchange
+
+
+async def once(url, **options):
+    """One request with a client of its own."""
+    client = client_of(url, **options)
+    exchange = await send(client)
+    await client.close()
+    return exchange
+
+
+def outcome(exchange):
+    return Attempt(index=0, scheduled=0.0, taken=0.0, failure=exchange.failure, status=exchange.status).outcome
+
+
+def beside_a_steady_stream(kind):
+    """Plays the fault, except to the request of the steady stream."""
+    fault, steady = faults.script(kind, tokens=TOKENS, gap=0.001), healthy(tokens=20, ttft=0.02, gap=0.01)
+    return lambda ask: (steady if ask.body == STEADY else fault)(ask)
+
+
+async def both(url):
+    """The faulty exchange and the steady one, and how many connections stay open."""
+    client = client_of(url, timeouts=IMPATIENT)
+    steady, faulty = await asyncio.gather(send(client, STEADY), send(client))
+    before = len([c for c in client._idle if not c.closed])
+    await client.close()
+    return steady, faulty, before
+
+
+def test_the_table_names_every_fault():
+    assert set(TABLE) == set(faults.FAULTS)
+
+
+@pytest.mark.parametrize("kind", sorted(TABLE))
+def test_a_fault_is_named_and_the_stream_beside_it_is_untouched(kind, run):
+    row = TABLE[kind]
+    with script_server(beside_a_steady_stream(kind)) as server:
+        steady, faulty, open_connections = run(both(server.url))
+        logs = {played.ask.body: played for played in server.log}
+
+    assert (outcome(faulty), faulty.failure, faulty.flags, faulty.status) == (
+        row.outcome,
+        row.failure,
+        row.flags,
+        row.status,
+    )
+    assert faulty.answer.completion_tokens == row.tokens
+    assert faulty.sent is not None
+    assert faulty.end >= faulty.sent
+    assert open_connections == 1 + row.kept
+    assert (outcome(steady), steady.flags, steady.answer.content_events) == ("ok", (), 20)
+    assert len(logs[STEADY].contents) == 20
+
+
+@pytest.mark.parametrize("kind", sorted(set(TABLE) - {"huge_event"}))
+def test_content_is_counted_as_the_server_sent_it(kind, run):
+    with script_server(faults.script(kind, tokens=TOKENS, gap=0.001)) as server:
+        exchange = run(once(server.url, timeouts=IMPATIENT))
+        contents = server.log[0].contents
+
+    assert exchange.answer.content_events == len(contents)
+    assert bool(contents) == (exchange.answer.first_content is not None)
+    assert not contents or contents[0] <= exchange.answer.first_content <= exchange.answer.last_content <= exchange.end
+
+
+@pytest.mark.parametrize(
+    ("kind", "headers"),
+    [
+        ("throttled_ms", {"retry-after-ms": "1234", "retry-after": "2"}),
+        ("throttled_seconds", {"retry-after": "2"}),
+        ("throttled_bare", {}),
+        ("throttled_absurd", {"retry-after": str(faults.ABSURD_WAIT)}),
+    ],
+)
+def test_a_429_keeps_what_it_asks_for(kind, headers, run):
+    with script_server(faults.script(kind)) as server:
+        exchange = run(once(server.url))
+
+    assert exchange.headers == headers
+    assert "provisioned capacity" in exchange.error
+
+
+def test_a_429_with_a_date_keeps_the_date(run):
+    with script_server(faults.script("throttled_date")) as server:
+        exchange = run(once(server.url))
+
+    assert exchange.headers["retry-after"].endswith("GMT")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("http_404", "DeploymentNotFound: The API deployment for this resource does not exist."),
+        ("error_event", "500: The server had an error. Retry your request."),
+        ("html", "Sign in to the network"),
+        ("not_json", '{"choices": [{"delta": {"conte'),
+    ],
+)
+def test_the_error_quotes_the_service(kind, said, run):
+    with script_server(faults.script(kind)) as server:
+        exchange = run(once(server.url))
+
+    assert said in exchange.error
+
+
+def test_every_failure_in_the_table_is_explained():
+    kinds = {row.failure for row in TABLE.values() if row.failure}
+
+    assert all(kind in failures.FAILURES or kind.startswith("http_") for kind in kinds)
+
+
+def test_visible_reasoning_is_content_but_no_output(run):
+    with script_server(faults.script("reasoning", tokens=TOKENS, gap=0.005)) as server:
+        answer = run(once(server.url)).answer
+
+    assert answer.first_content < answer.first_output <= answer.last_content
+    assert answer.reasoning_tokens == TOKENS // 2
+
+
+async def in_turn(url, count):
+    """Requests one after the other through one client."""
+    client = client_of(url)
+    exchanges = [await send(client) for _ in range(count)]
+    await client.close()
+    return exchanges
+
+
+def test_a_connection_is_used_again_after_a_good_answer_a_429_and_a_500(run):
+    kinds = iter(["http_500", "throttled_ms", "crlf", "no_done"])
+    with script_server(lambda ask: faults.script(next(kinds))(ask)) as server:
+        exchanges = run(in_turn(server.url, 4))
+
+    assert [outcome(exchange) for exchange in exchanges] == ["failed", "throttled", "ok", "ok"]
+    assert [exchange.connect_s is not None for exchange in exchanges] == [True, False, False, False]
+    assert server.connections == 1
+
+
+def test_a_pooled_connection_that_closes_is_replaced_and_the_request_sent_once_more(run):
+    with script_server(faults.script("pooled_close", tokens=TOKENS)) as server:
+        first, second = run(in_turn(server.url, 2))
+        asks = [(played.ask.connection, played.ask.nth) for played in server.log]
+
+    assert asks == [(0, 0), (0, 1), (1, 0)]
+    assert [(outcome(one), one.resent, one.answer.completion_tokens) for one in (first, second)] == [
+        ("ok", False, TOKENS),
+        ("ok", True, TOKENS),
+    ]
+    assert second.sent >= server.log[1].ended
+    assert second.connect_s is not None
+
+
+def test_a_pooled_connection_that_was_reset_is_replaced_too(run):
+    def script(ask):
+        return [Do.RESET] if ask.nth else healthy()(ask)
+
+    with script_server(script) as server:
+        _, second = run(in_turn(server.url, 2))
+
+    assert (outcome(second), second.resent) == ("ok", True)
+
+
+def test_a_second_close_is_a_failure(run):
+    def script(ask):
+        return healthy()(ask) if (ask.connection, ask.nth) == (0, 0) else [Do.CLOSE]
+
+    with script_server(script) as server:
+        _, second = run(in_turn(server.url, 2))
+
+    assert (second.failure, second.resent) == ("closed", True)
+    assert len(server.log) == 3
+
+
+def test_a_reused_connection_that_breaks_after_the_first_byte_is_not_sent_again(run):
+    broken = faults.script("reset_midstream")
+    with script_server(lambda ask: (broken if ask.nth else healthy())(ask)) as server:
+        _, second = run(in_turn(server.url, 2))
+
+    assert (second.failure, second.resent) == ("broken_stream", False)
+    assert len(server.log) == 2
+
+
+def test_a_slow_answer_meets_the_total_limit(run):
+    limits = Timeouts(connect=1.0, first_byte=1.0, idle=1.0, total=0.3)
+    with healthy_server(tokens=100, gap=0.05) as server:
+        exchange = run(once(server.url, timeouts=limits))
+
+    assert exchange.failure == "total_timeout"
+    assert 0.3 <= exchange.end - exchange.sent < 2.0
+
+
+# --- before there is a connection -------------------------------------------------------------------------------------
+
+
+def test_a_refused_connection_is_named(run):
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+    exchange = run(once(f"http://127.0.0.1:{port}/v1/chat/completions"))
+
+    assert (exchange.failure, exchange.sent, exchange.resent) == ("refused", None, False)
+
+
+def test_an_unknown_host_is_named(run):
+    exchange = run(once("http://nowhere.invalid/v1/chat/completions"))
+
+    assert exchange.failure == "dns"
+
+
+def test_a_listener_that_never_shakes_hands_is_a_connect_timeout(run):
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        began = time.perf_counter()
+        exchange = run(once(f"https://127.0.0.1:{listener.getsockname()[1]}/", timeouts=IMPATIENT))
+
+    assert exchange.failure == "connect_timeout"
+    assert time.perf_counter() - began < 5
+
+
+def test_a_certificate_of_an_unknown_authority_is_refused(run):
+    with healthy_server(tls=Authority().serving()) as server:
+        exchange = run(once(server.url))
+
+    assert exchange.failure == "tls"
+    assert server.log == []
+
+
+def test_a_certificate_for_another_name_is_refused(run, tmp_path):
+    authority = Authority()
+    with healthy_server(tls=authority.serving("another.test")) as server:
+        exchange = run(once(server.url, ca_file=authority.file(tmp_path)))
+
+    assert exchange.failure == "tls"
+    assert server.log == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_trusted_certificate_is_accepted_and_its_handshake_timed(run, tmp_path, host):
+    authority = Authority()
+    with healthy_server(tls=authority.serving(), host=host) as server:
+        exchange = run(once(server.url, ca_file=authority.file(tmp_path)))
+
+    assert (outcome(exchange), exchange.answer.completion_tokens) == ("ok", TOKENS)
+    assert 0 < exchange.tls_s <= exchange.connect_s
+
+
+@pytest.mark.parametrize("kind", ["reset_midstream", "cut_chunk", "by_close", "stall_midstream", "pooled_close"])
+def test_the_connections_faults_are_the_same_under_tls(kind, run, tmp_path):
+    authority = Authority()
+    with script_server(faults.script(kind, tokens=TOKENS, gap=0.001), tls=authority.serving()) as server:
+        exchange = run(once(server.url, ca_file=authority.file(tmp_path), timeouts=IMPATIENT))
+
+    assert (outcome(exchange), exchange.failure) == (TABLE[kind].outcome, TABLE[kind].failure)
+
+
+def test_a_proxy_tunnels_to_a_name_that_only_it_knows(run, tmp_path):
+    authority = Authority()
+    with healthy_server(tls=authority.serving("model.test")) as server, proxy(host="127.0.0.1") as tunnel:
+        url = f"https://model.test:{server.port}/openai/v1/chat/completions"
+        with_password = tunnel.url.replace("//", "//user:p%40ss@")
+        exchange = run(once(url, ca_file=authority.file(tmp_path), env={"HTTPS_PROXY": with_password}))
+
+    assert outcome(exchange) == "ok"
+    assert tunnel.asked == [f"model.test:{server.port}"]
+    assert tunnel.headers[0]["proxy-authorization"] == "Basic dXNlcjpwQHNz"
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure", "said"),
+    [
+        (FORBIDDEN, "proxy", "403 Forbidden"),
+        (UNAUTHENTICATED, "proxy", "407 Proxy Authentication Required"),
+        (b"what?\r\n\r\n", "proxy", "did not open the tunnel"),
+        (HANG, "connect_timeout", "after 0.5 s"),
+    ],
+)
+def test_a_proxy_that_refuses_is_named(answer, failure, said, run):
+    with proxy(answer) as tunnel:
+        exchange = run(once("https://model.test/v1/", env={"HTTPS_PROXY": tunnel.url}, timeouts=IMPATIENT))
+
+    assert exchange.failure == failure
+    assert said in exchange.error
+
+
+def test_the_servers_loop_is_not_the_tests_loop():
+    with background() as thread:
+
+        async def who():
+            return asyncio.get_running_loop()
+
+        assert thread.run(who()) is thread.loop
