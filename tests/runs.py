@@ -22,8 +22,8 @@ WORKLOAD = Workload(
 
 
 def head(**changes: Any) -> Head:
-    """The first line; fields of the workload are changed by their names too."""
-    of_workload = {name: changes.pop(name) for name in tuple(changes) if name in Workload.__struct_fields__}
+    """The first line; what is no field of it is one of the workload's."""
+    of_workload = {name: changes.pop(name) for name in tuple(changes) if name not in Head.__struct_fields__}
     standard = {
         "tool_version": "0.1.0",
         "run_id": "known",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import trustme
+
 from ptubench.sim import answers, faults
 from ptubench.sim.script import Pace, chunked
 from ptubench.sim.wire import ScriptServer
@@ -115,9 +116,9 @@ def healthy(*, tokens: int = 8, ttft: float = 0.0, gap: float = 0.0):
     return lambda _ask: chunked(answers.healthy(pace))
 
 
-def healthy_server(*, tokens: int = 8, ttft: float = 0.0, gap: float = 0.0, tls: ssl.SSLContext | None = None):
+def healthy_server(*, tokens: int = 8, ttft: float = 0.0, gap: float = 0.0, host="127.0.0.1", tls=None):
     """Answer every request properly."""
-    return script_server(healthy(tokens=tokens, ttft=ttft, gap=gap), tls=tls)
+    return script_server(healthy(tokens=tokens, ttft=ttft, gap=gap), host=host, tls=tls)
 
 
 @contextlib.contextmanager

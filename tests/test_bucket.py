@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ptubench.ptu.bucket import Bucket
 
 steps = st.lists(st.tuples(st.floats(0, 100), st.floats(-500, 1000)), max_size=50)

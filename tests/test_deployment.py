@@ -152,21 +152,21 @@ def test_throttling_follows_the_law_of_the_bucket(load):
 
 
 @pytest.mark.parametrize(
-    ("asked", "limit", "reasoning", "completion", "visible", "finish"),
+    ("reasoning", "asked", "limit", "expected"),
     [
-        (50, None, 0, 50, 50, "stop"),
-        (50, 50, 0, 50, 50, "stop"),
-        (50, 20, 0, 20, 20, "length"),
-        (None, None, 0, 33, 33, "stop"),
-        (50, 400, 100, 150, 50, "stop"),
-        (50, 120, 100, 120, 20, "length"),
-        (50, 60, 100, 60, 0, "length"),
+        (0, 50, None, (50, 50, "stop")),
+        (0, 50, 50, (50, 50, "stop")),
+        (0, 50, 20, (20, 20, "length")),
+        (0, None, None, (33, 33, "stop")),
+        (100, 50, 400, (150, 50, "stop")),
+        (100, 50, 120, (120, 20, "length")),
+        (100, 50, 60, (60, 0, "length")),
     ],
 )
-def test_answers_are_as_long_as_asked_within_their_limit(asked, limit, reasoning, completion, visible, finish):
+def test_answers_are_as_long_as_asked_within_their_limit(reasoning, asked, limit, expected):
     call = deployment(answer=33, reasoning=reasoning).offer(0, Call(prompt=10, asked=asked, limit=limit))
 
-    assert (call.completion, call.visible, call.finish) == (completion, visible, finish)
+    assert (call.completion, call.visible, call.finish) == expected
 
 
 def test_hidden_reasoning_comes_before_the_first_visible_token():
@@ -311,8 +311,8 @@ def test_the_minutes_add_up_to_what_was_charged(calls):
 def test_its_state_is_json_and_says_what_is_assumed():
     sim = deployment(depth=10, level="full")
     sim.offer(0, Call(prompt=10))
-    sim.offer(0.5, Call(prompt=10))
-    state = msgspec.json.decode(msgspec.json.encode(sim.state(0.5)))
+    sim.offer(0, Call(prompt=10))
+    state = msgspec.json.decode(msgspec.json.encode(sim.state(0)))
 
     assert (state["model"], state["ptu"], state["tpm"], state["depth_s"]) == ("unit", 1, 60, 10)
     assert (state["admitted"], state["throttled"], state["peak_level"]) == (0, 2, 1)

@@ -172,7 +172,7 @@ def test_a_line_of_own_messages_may_bring_its_limit(tmp_path):
         (('{"messages": ["Hi"], "max_tokens": 5}',), ":1: messages must be a list of objects with a `role`, and not empty"),
         (('{"prompt": "Hi"}',), ":1: no messages; "),
         (('{"body": 3}',), ":1: no messages; "),
-        (("", "{",), ":2: not JSON; "),
+        (("", "{"), ":2: not JSON; "),
         (("[" * 100_000 + "]",), ":1: not JSON; "),
         (('{"messages": [{"role": "user"}], "max_tokens": 0}',), ":1: `max_tokens` must be a whole number of tokens, 1 or more"),
         (

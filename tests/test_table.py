@@ -178,7 +178,7 @@ def test_markup_of_others_is_shown_as_it_is(hostile):
 def test_what_a_simulation_assumes_is_said():
     said = " ".join(shown(render(summary())).split())
 
-    assert "assumed depth=60.0, estimate=1000, latency=0.25, prefill=20000.0, load=0.5, jitter=0.1" in said
+    assert "assumed depth=60, estimate=1000, latency=0.25, prefill=20000, load=0.5, jitter=0.1" in said
 
 
 def test_a_pipe_gets_no_control_characters():

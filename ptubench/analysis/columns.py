@@ -30,6 +30,7 @@ OUTCOMES = ("ok", "throttled", "failed", "cut", "dropped")
 OK, THROTTLED, FAILED, CUT, DROPPED = range(len(OUTCOMES))
 
 _CHUNK = 4096
+_MOST_TOKENS = 10**9
 _LAST_SECOND = 2**31
 _LARGEST_BUCKET = 2000  # 1 µs · 1.0198^2000 is longer than any run
 
@@ -228,7 +229,7 @@ class _Collector:
 
 def _attempt_columns(codes: Mapping[str, _Codes], started_unix: float) -> dict[str, _Column]:
     columns = {field.name: _float(field.name) for field in fields(Attempts)}
-    columns |= {name: _float(name, np.float32) for name in _COUNTS}
+    columns |= {name: _count(name) for name in _COUNTS}
     columns |= {name: _coded(name, table) for name, table in codes.items()}
     columns |= {
         "index": _whole("index", np.int64),
@@ -251,9 +252,20 @@ def _drop_columns(names: _Codes) -> dict[str, _Column]:
     return {"index": _whole("index", np.int64), "scheduled": _float("scheduled"), "name": _coded("name", names)}
 
 
-def _float(name: str, kind: Any = np.float64) -> _Column:
+def _float(name: str) -> _Column:
     get = attrgetter(name)
-    return lambda rows: _numbers(list(map(get, rows))).astype(kind, copy=False)
+    return lambda rows: _numbers(list(map(get, rows)))
+
+
+def _count(name: str) -> _Column:
+    """Counts came from a service: one that is no possible number of tokens is none."""
+    get = attrgetter(name)
+
+    def column(rows: list[Any]) -> NDArray[Any]:
+        values = _numbers(list(map(get, rows)))
+        return np.where((values >= 0) & (values <= _MOST_TOKENS), values, np.nan).astype(np.float32)
+
+    return column
 
 
 def _whole(name: str, kind: Any) -> _Column:

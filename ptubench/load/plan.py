@@ -106,9 +106,8 @@ class Plan:
         kinds = np.zeros(BLOCK, np.int64)
         if len(classes) > 1:
             shares = np.cumsum([kind.weight for kind in classes])
-            kinds = np.searchsorted(
-                shares, generator(seed, sizes.CLASSES, block).random(BLOCK) * shares[-1], side="right"
-            )
+            drawn = generator(seed, sizes.CLASSES, block).random(BLOCK) * shares[-1]
+            kinds = np.searchsorted(shares[:-1], drawn, side="right")
         table = np.full((6, BLOCK), np.nan)
         for number in range(len(classes)):
             table = np.where(kinds == number, self._class_columns(number, block), table)
@@ -122,10 +121,8 @@ class Plan:
     def _class_columns(self, number: int, block: int) -> Floats:
         """The columns of a block as if all its requests were of class `number`; shape (6, BLOCK)."""
         kind = self.workload.classes[number]
-        message, prompt = (
-            self._messages(number, block),
-            self._sizes(kind.prompt, number, sizes.PROMPT, block, self._least(kind)),
-        )
+        message = self._messages(number, block)
+        prompt = self._sizes(kind.prompt, number, sizes.PROMPT, block, self._least(kind))
         cached = np.full(BLOCK, float(kind.cached.tokens if kind.cached else 0))
         completion = self._sizes(kind.completion, number, sizes.COMPLETION, block)
         if self._trace is not None:
@@ -135,8 +132,8 @@ class Plan:
         completion = np.where(limit < completion, limit, completion)
         limit = np.full(BLOCK, np.nan) if kind.unlimited else limit + kind.reasoning_tokens
         if kind.messages is not None:
-            limits = [np.nan if line.limit is None else line.limit for line in self._lines[number]]
-            own = np.array(limits, float)[message.astype(int)]
+            own = self._own_limits(number, message)
+            completion = np.where(own < completion, own, completion)
             limit = np.where(np.isnan(own), limit, own)
         return np.array([prompt, cached, self._prefixes(number, block, cached), completion, limit, message])
 
@@ -175,6 +172,12 @@ class Plan:
         if kind.messages.order == "random":
             return generator(self.workload.seed, sizes.MESSAGES, block).integers(lines, size=BLOCK).astype(float)
         return (np.arange(block * BLOCK, (block + 1) * BLOCK) % lines).astype(float)
+
+    def _own_limits(self, number: int, message: Floats) -> Floats:
+        """The limits that the lines themselves bring; a line's own wins over the workload's."""
+        limits = [np.nan if line.limit is None else line.limit for line in self._lines[number]]
+        own: Floats = np.array(limits, float)[message.astype(int)]
+        return own
 
 
 def make_plan(workload: Workload) -> Plan:

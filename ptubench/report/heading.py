@@ -35,8 +35,8 @@ def heading(summary: Mapping[str, Any]) -> RenderableType:
     workload = msgspec.convert(summary["workload"], Workload)
     target, run = summary["target"], summary["run"]
     title = Text.assemble(badge(target["kind"]), "  ", untrusted(workload.name, "bold", limit=50))
-    if workload.description:
-        title.append_text(Text.assemble("  ", untrusted(workload.description, "dim", limit=100)))
+    title.append_text(Text.assemble("  ", untrusted(workload.description, "dim", limit=200)))
+    title.no_wrap, title.overflow = True, "ellipsis"
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="dim")
     grid.add_column(overflow="fold")
@@ -79,9 +79,10 @@ def _size(target: Mapping[str, Any]) -> Text:
 
 def _window(run: Mapping[str, Any]) -> Text:
     """The seconds that count, and when it was."""
-    start, end = run["window_s"]
-    window = Text(f"{duration_text(start)} to {duration_text(end)} of {duration_text(run['duration_s'])}, begun ")
-    window.append_text(untrusted(run["started_at"]))
+    # A run that was stopped ends at any moment.
+    start, end, whole = (duration_text(round(seconds, 1)) for seconds in (*run["window_s"], run["duration_s"]))
+    window = Text(f"{start} to {end} of {whole}, begun ")
+    window.append_text(untrusted(run["started_at"][:19].replace("T", " "))).append(" UTC")
     if run["ended"] in _ENDED:
         window.append(f"  {_ENDED[run['ended']]}", style="bold red")
     return window

@@ -55,7 +55,8 @@ def _grid(*rows: tuple[str, Text]) -> Table:
 def _where(target: Mapping[str, Any]) -> RenderableType:
     """The final URL, where each part came from, and what the target is."""
     simulate = target.get("simulate")
-    rows = [("url", untrusted(target["url"] or "a simulated deployment, started for the run", limit=200))]
+    own = f"a simulated deployment of {target['model']}, {target['ptu']} PTU, started for the run"
+    rows = [("url", untrusted(target["url"] or own, limit=200))]
     if simulate:
         rows.append(("assumed", Text(words.assumed(simulate))))
     for part, source in (target.get("sources") or {}).items():

@@ -24,7 +24,7 @@ Summary = Mapping[str, Any]
 
 _OUTCOMES = {
     "ok": ("answered in full", "green"),
-    "throttled": ("429", "yellow"),
+    "throttled": ("answered 429", "yellow"),
     "failed": ("by kind below", "red"),
     "cut": ("in flight when the drain ended", "red"),
     "dropped": ("never sent: max_in_flight was reached", "red"),
@@ -34,10 +34,11 @@ _OUTCOMES = {
     "spilled": ("answered by another deployment", "yellow"),
     "gave_up": ("no retry left", "yellow"),
 }
+_ALWAYS = ("ok", "throttled", "failed")
 _UTILIZATIONS = {
     "estimated": "by the published table",
     "monitor": "by Azure Monitor",
-    "simulated": "by the simulated deployment itself",
+    "simulated": "",
 }
 _PEAKS = {"peak_minute": "busiest minute", "peak_level": "fullest bucket"}
 _SHOWN_NAMES = 8
@@ -77,17 +78,7 @@ def _calls(summary: Summary) -> RenderableType:
         _interval(refused["ci95"]),
         style="bold yellow" if refused["count"] else "bold green",
     )
-    for name, (meaning, style) in _OUTCOMES.items():
-        count = requests[name]
-        # The first three always: a zero there is news.
-        if count or name in ("ok", "throttled", "failed"):
-            share = share_text(count / requests["total"]) if requests["total"] else "–"
-            what = Text(
-                f"{meaning}, first at {seconds_text(first)}"
-                if count and name == "throttled" and (first := metrics["throttled"]["first_s"]) is not None
-                else meaning
-            )
-            table.add_row(Text(f"  {name}"), Text(f"{count:,}"), Text(share), None, what, style=style if count else "")
+    _add_outcomes(table, metrics)
     if metrics["slo"]["ratio"] is not None:
         table.add_row(Text("slo met"), None, Text(share_text(metrics["slo"]["ratio"])))
     table.add_row(
@@ -98,6 +89,20 @@ def _calls(summary: Summary) -> RenderableType:
         Text(f"mean {number_text(flight['mean'])}, at most {number_text(flight['max'])}"),
     )
     return table
+
+
+def _add_outcomes(table: Table, metrics: Mapping[str, Any]) -> None:
+    """What became of the offered requests; the first three always, since a zero there is news."""
+    total, first_s = metrics["requests"]["total"], metrics["throttled"]["first_s"]
+    for name, (meaning, style) in _OUTCOMES.items():
+        count = metrics["requests"][name]
+        if count:
+            when = f", the first at {seconds_text(first_s)}" if name == "throttled" and first_s is not None else ""
+            share = share_text(count / total) if total else "–"
+            row = (f"  {name}", f"{count:,}", share, "", f"{meaning}{when}")
+            table.add_row(*map(Text, row), style=style)
+        elif name in _ALWAYS:
+            table.add_row(Text(f"  {name}"), Text("0"))
 
 
 def _interval(interval: list[float] | None) -> Text:
@@ -140,12 +145,9 @@ def _capacity(summary: Summary) -> RenderableType | None:
         published = f"tokens/min, {share_text(tpm['of_published'])} of {number_text(known['tpm_per_ptu'])} published"
         table.add_row(Text("normalized per PTU"), Text(number_text(tpm["per_ptu"])), Text(published))
     for name, values in told.items():
-        said = [
-            _UTILIZATIONS[name],
-            *(f"{words} {share_text(values[key])}" for key, words in _PEAKS.items() if values.get(key) is not None),
-        ]
-        if values["mean"] is None and values.get("peak_minute") is None:
-            said.append("needs a full UTC minute")
+        peaks = [f"{words} {share_text(values[key])}" for key, words in _PEAKS.items() if values.get(key) is not None]
+        missing = "" if values["mean"] is not None or name == "estimated" else "needs a full UTC minute"
+        said = filter(None, (_UTILIZATIONS[name], missing, *peaks))
         table.add_row(Text(f"utilization, {name}"), Text(share_text(values["mean"])), Text(", ".join(said)))
     return table
 
@@ -238,7 +240,8 @@ def _notes(summary: Summary) -> RenderableType | None:
     notes = summary["notes"]
     if not notes:
         return None
-    text = Text("Notes", style="bold")
+    # A grid, so that the second line of a note stands under the first.
+    grid = Table.grid(padding=(0, 1))
     for note in notes:
-        text.append_text(Text("\n- ", style="not bold")).append_text(untrusted(note["text"], "not bold", limit=400))
-    return text
+        grid.add_row(Text("-"), untrusted(note["text"], limit=400))
+    return Group(Text("Notes", style="bold"), grid)

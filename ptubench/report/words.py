@@ -53,7 +53,9 @@ def on_429(workload: Workload) -> str:
 
 def assumed(simulate: Mapping[str, Any]) -> str:
     """What a simulated deployment assumes because Azure does not publish it, as `--simulate` takes it."""
-    return ", ".join(f"{name}={clean(simulate[name], 20)}" for name in ASSUMED if name in simulate)
+    values = {name: simulate[name] for name in ASSUMED if name in simulate}
+    texts = {name: f"{value:g}" if isinstance(value, float) else clean(value, 20) for name, value in values.items()}
+    return ", ".join(f"{name}={text}" for name, text in texts.items())
 
 
 def _level(stage: Stage) -> str:

@@ -197,7 +197,8 @@ def cut_chunk(pace: Pace) -> Iterator[Action]:
     """Closed inside a chunk that promised more."""
     for action in chunked(midway(pace, Do.CLOSE)):
         if action is Do.CLOSE:
-            yield b"1000\r\n" + content(" lost")
+            yield b"1000\r\n" + content(" seen")
+            yield Do.CONTENT
         yield action
 
 

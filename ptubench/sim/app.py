@@ -240,29 +240,33 @@ async def _stream(
 
 
 async def _body(receive: Receive) -> bytes:
+    """The whole body. One that is too long is read to its end and thrown away: only then is the answer heard."""
     chunks: list[bytes] = []
     size = 0
-    while True:
+    more = True
+    while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _Gone
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > MOST_BODY:
-            # The rest of the body is not read, so that the connection can't be used again.
-            raise Reply(413, chat.error("The request body is too large.", code="413"), {"connection": "close"})
-        if not message.get("more_body"):
-            return b"".join(chunks)
+        chunk = message.get("body", b"")
+        more = message.get("more_body", False)
+        size += len(chunk)
+        if size <= MOST_BODY:
+            chunks.append(chunk)
+    if size > MOST_BODY:
+        raise Reply(413, chat.error("The request body is too large.", code="413"))
+    return b"".join(chunks)
 
 
 async def _until(due: float, left: asyncio.Future[Any]) -> None:
-    """Wait until `due`, by an absolute time, so that late events do not delay later ones."""
-    delay = due - time.perf_counter()
-    if delay > 0.1:
-        # Dear, but in a long wait it tells at once when the client leaves.
-        await asyncio.wait([left], timeout=delay)
-    elif delay > 0:
-        await asyncio.sleep(delay)
+    """Wait until `due`, by an absolute time, so that late events do not delay later ones. Never early."""
+    while (delay := due - time.perf_counter()) > 0 and not left.done():
+        if delay > 0.1:
+            # Dear, but in a long wait it tells at once when the client leaves.
+            await asyncio.wait([left], timeout=delay)
+        else:
+            # uvloop rounds to whole milliseconds: half of one more makes that rounding up.
+            await asyncio.sleep(delay + 0.0005)
     if left.done():
         raise _Gone
 

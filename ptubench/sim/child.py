@@ -27,7 +27,6 @@ def main() -> None:
     line = bytearray()
     while (byte := os.read(0, 1)) not in {b"", b"\n"}:
         line += byte
-    threading.Thread(target=end_with_stdin, daemon=True).start()
     try:
         _serve(msgspec.json.decode(bytes(line), type=dict[str, Any]))
     except UsageError as exc:
@@ -38,6 +37,7 @@ def main() -> None:
 def _serve(values: dict[str, Any]) -> None:
     log, faults = values.pop("log", None), values.pop("faults", {})
     simulated = options.from_mapping(values, where="simulated deployment")
+    threading.Thread(target=end_with_stdin, daemon=True).start()
     with opened_log(None if log is None else Path(log)) as write:
         run(
             app(simulated, write),

@@ -117,7 +117,7 @@ FAULTS: dict[str, Fault] = {
     ),
     # odd, and legal
     "crlf": _streamed("ends lines with CRLF", lambda p: answers.crlf(answers.healthy(p))),
-    "bytewise": _framed("writes byte by byte", lambda p: answers.bytewise(chunked(answers.healthy(p)))),
+    "bytewise": _framed("writes byte by byte", lambda p: answers.bytewise(answers.by_close(p))),
     "three_per_write": _framed(
         "writes events by threes", lambda p: answers.joined(chunked(answers.healthy(p)), events=3)
     ),

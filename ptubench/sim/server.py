@@ -99,15 +99,15 @@ async def _serve(
         server_header=False,
         backlog=4096,
         timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=0,
     )
     # With faults, a server that can play them has the public port, and stands before this one.
-    inner = _listen(LOOPBACK, 0) if faults else _listen(host, port)
-    address: tuple[str, int] = inner.getsockname()[:2]
-    async with _fronted(address, faults, seed=seed, host=host, port=port) as public:
-        server = _Server(config, lambda: ready(public))
-        with _ended_by_signals(server):
-            await server.serve(sockets=[inner])
+    with _listen(LOOPBACK, 0) if faults else _listen(host, port) as inner:
+        address: tuple[str, int] = inner.getsockname()[:2]
+        async with _fronted(address, faults, seed=seed, host=host, port=port) as public:
+            server = _Server(config, lambda: ready(public))
+            with _ended_by_signals(server):
+                await server.serve(sockets=[inner])
 
 
 @contextlib.asynccontextmanager

@@ -60,6 +60,8 @@ async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, c
                 return
     except (OSError, httptools.HttpParserError, httptools.HttpParserUpgrade):
         pass  # the client left, or it does not speak HTTP/1.1: nothing to say to it
+    except asyncio.CancelledError:
+        pass  # the server ends; Python 3.11 would report a cancelled handler as a fault
     finally:
         writer.close()
 

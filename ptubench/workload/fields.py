@@ -78,9 +78,7 @@ def section(value: object, place: Place, keys: str) -> Fields:
     fields = mapping(value, place)
     for key in fields:
         if key not in known:
-            meant = nearest(key, known)
-            way_out = f"did you mean `{place.at(meant).path}`?" if meant else f"known are {words(known)}"
-            raise UsageError(f"{place.where}: unknown key `{shown(place.at(key).path)}`; {way_out}")
+            raise UsageError(f"{place.where}: unknown key `{shown(place.at(key).path)}`; {_way_out(key, place, known)}")
     return fields
 
 
@@ -184,6 +182,15 @@ def refuse_secrets(value: object, place: Place) -> None:
             refuse_secrets(below, place.at(index))
     elif isinstance(value, str) and looks_secret(value):
         raise _secret(place)
+
+
+def _way_out(key: str, place: Place, known: tuple[str, ...]) -> str:
+    """The key that was probably meant: here, or below `load`, where many look one level too high."""
+    if meant := nearest(key, known):
+        return f"did you mean `{place.at(meant).path}`?"
+    if not place.path and (meant := nearest(key, KEYS["load"])):
+        return f"did you mean `load.{meant}`?"
+    return f"known are {words(known)}"
 
 
 def _secret(place: Place) -> UsageError:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ptubench.errors import UsageError
 from ptubench.secret import shown
+from ptubench.units import duration_text
 from ptubench.workload import fields as field
 from ptubench.workload import override, shapes, shipped, yaml_file
 from ptubench.workload.fields import Fields, Place
@@ -144,18 +145,12 @@ def _warmup(top: Fields, place: Place, duration: float | None) -> float | None:
     if value in ("auto", "until_429"):
         raise at.fault(f"`{value}` {_LATER}; write a duration such as 1m")
     seconds = field.duration(value, at, zero=True)
-    check_warmup(seconds, duration, at)
+    if duration is not None and seconds >= duration:
+        raise at.fault(
+            f"{duration_text(seconds)} is not shorter than the duration of {duration_text(duration)}: "
+            "nothing would be measured"
+        )
     return seconds
-
-
-def check_warmup(warmup: float, duration: float | None, place: Place) -> None:
-    """Refuse a warm-up after which nothing is left to be measured."""
-    if duration is not None and warmup >= duration:
-        raise place.fault(f"{warmup:g}s is not shorter than the duration of {duration:g}s: nothing would be measured")
-
-
-def _description(value: object, place: Place) -> str:
-    return field.text(value, place)
 
 
 def _seed(value: object, place: Place) -> int:
@@ -222,7 +217,7 @@ def _target(value: object, place: Place) -> Fields:
 
 
 _OTHERS: dict[str, Any] = {
-    "description": _description,
+    "description": field.text,
     "seed": _seed,
     "throttling": _throttling,
     "checks": _checks,

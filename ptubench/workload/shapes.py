@@ -194,13 +194,15 @@ def existing(fields: Fields, place: Place, folder: Path) -> str:
     name = text(fields["file"], place.at("file"))
     at = place.at("file")
     try:
-        path = (folder / name).resolve()
-        with path.open("rb") as file:
-            empty = not file.read(1)
+        path = (folder / name).resolve(strict=True)
+        size = path.stat().st_size if path.is_file() else None
+        path.open("rb").close()  # may we?
     except (OSError, ValueError, RuntimeError) as exc:  # no such file, a NUL in the name, a loop of links
         reason = (exc.strerror if isinstance(exc, OSError) else None) or "not a file name"
         raise at.fault(f"`{shown(name)}` can't be read ({reason}); relative names start at the workload file") from None
-    if empty:
+    if size is None:
+        raise at.fault(f"`{shown(name)}` is not a file")
+    if size == 0:
         raise at.fault(f"`{shown(name)}` is empty; it needs at least one line")
     return str(path)
 

@@ -1,0 +1,132 @@
+"""The verdict table: each signal just below, between and above its limits."""
+
+import pytest
+from runs import cut, dropped, end, failed, head, ok, steady, summary, throttled, tick, write
+
+from ptubench import histogram
+from ptubench.analysis.summary import summarize
+
+
+def late(count, lag):
+    return [ok(1000 + i, 30 + i / 10, taken=30 + i / 10 + lag, sent=30 + i / 10 + lag) for i in range(count)]
+
+
+def busy(cpu):
+    return [tick(t, cpu=cpu) for t in range(10, 70)]
+
+
+def slow_loop(seconds):
+    return [tick(t, loop_lag={histogram.bucket(0.0001): 90, histogram.bucket(seconds): 10}) for t in range(10, 70)]
+
+
+CASES = {
+    "a quiet client": ((*steady(100), *busy(0.5), *slow_loop(0.001)), "valid", None),
+    "lag": ((*steady(90), *late(10, 0.02)), "degraded", "lag"),
+    "large lag": ((*steady(90), *late(10, 0.2)), "invalid", "lag"),
+    "large lag on slow answers": ((*steady(90, ttft=3.0, e2e=4.0), *late(10, 0.2)), "degraded", "lag"),
+    "loop lag": ((*steady(100), *slow_loop(0.02)), "degraded", "loop_lag"),
+    "large loop lag": ((*steady(100), *slow_loop(0.2)), "invalid", "loop_lag"),
+    "busy": ((*steady(100), *busy(0.85)), "degraded", "cpu"),
+    "too busy": ((*steady(100), *busy(0.97)), "invalid", "cpu"),
+    "one dropped": ((*steady(99), dropped(200, 30)), "degraded", "dropped"),
+    "many dropped": ((*steady(90), *[dropped(200 + i, 30) for i in range(10)]), "invalid", "dropped"),
+    "one cut": ((*steady(99), cut(200, 30)), "degraded", "cut"),
+    "many cut": ((*steady(90), *[cut(200 + i, 30) for i in range(10)]), "invalid", "cut"),
+    "short answers": (steady(20, completion_tokens=15), "degraded", "short_answers"),
+    "very short answers": (steady(20, completion_tokens=9), "invalid", "short_answers"),
+    "nearly whole answers": (steady(20, completion_tokens=18), "valid", None),
+    "long prompts": (steady(20, prompt_tokens=110), "degraded", "prompt_tokens"),
+    "very long prompts": (steady(20, prompt_tokens=130), "invalid", "prompt_tokens"),
+    "cache unasked": (steady(20, cached_tokens=10), "degraded", "cached_share"),
+    "cache all unasked": (steady(20, cached_tokens=100), "invalid", "cached_share"),
+    "cache asked": (steady(20, cached_tokens=50, cached_asked=50), "valid", None),
+    "model changed": ((*steady(20), ok(99, 60, model="gpt-4.1-2026-01-01")), "degraded", "model_changed"),
+    "no answer": ([failed(i, 20 + i, "refused", sent=None) for i in range(9)], "invalid", "no_answer"),
+    "nothing due": ((), "invalid", "no_answer"),
+    "lost worker": ((*steady(20), end(ended="lost", lost_workers=(1,))), "invalid", "lost_worker"),
+    "lost disk": ((*steady(20), end(ended="lost", problems=("disk full",))), "invalid", "lost"),
+    "the service refuses and fails": (
+        (*[throttled(i, 20 + i) for i in range(30)], *[failed(50 + i, 30, "http_500", status=500) for i in range(9)]),
+        "valid",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_verdict_follows_its_table(case, tmp_path):
+    lines, verdict, code = CASES[case]
+
+    validity = summary(tmp_path, *lines)["validity"]
+
+    assert validity["verdict"] == verdict
+    assert [reason["code"] for reason in validity["reasons"]] == ([code] if code else [])
+
+
+def test_seconds_outside_the_window_do_not_judge(tmp_path):
+    outside = [tick(t, cpu=0.99, loop_lag={histogram.bucket(0.3): 100}) for t in (0, 9, 70, 71)]
+
+    validity = summary(tmp_path, *steady(100), *outside, tick(30, cpu=0.25))["validity"]
+
+    assert (validity["verdict"], validity["cpu_share"], validity["loop_lag"]["p99"]) == ("valid", 0.25, None)
+
+
+def test_the_busiest_worker_judges_and_not_the_mean_of_all(tmp_path):
+    ticks = [tick(t, worker=worker, cpu=cpu) for t in range(10, 70) for worker, cpu in enumerate((0.9, 0.1))]
+
+    validity = summary(tmp_path, *steady(100), *ticks, workers=2)["validity"]
+
+    assert validity["cpu_share"] == pytest.approx(0.9)
+    assert validity["workers"] == 2
+    assert validity["reasons"][0]["level"] == "degraded"
+
+
+def test_a_killed_run_is_invalid_since_the_slow_ones_are_missing(tmp_path):
+    validity = summarize(write(tmp_path / "run.jsonl", head(), *steady(200)))["validity"]
+
+    assert validity["verdict"] == "invalid"
+    assert [reason["code"] for reason in validity["reasons"]] == ["killed"]
+
+
+def test_a_reason_says_what_was_seen_what_it_means_and_what_to_try(tmp_path):
+    reasons = summary(tmp_path, *steady(90), *[dropped(200 + i, 30) for i in range(10)])["validity"]["reasons"]
+
+    assert reasons == [
+        {
+            "code": "dropped",
+            "level": "invalid",
+            "text": "10 of 100 requests were never sent because `max_in_flight` was reached: the load was lower than asked; "
+            "raise `max_in_flight` or lower the rate",
+        }
+    ]
+
+
+def test_several_reasons_are_all_named_and_the_worst_decides(tmp_path):
+    validity = summary(tmp_path, *steady(50), dropped(200, 30), *[cut(300 + i, 31) for i in range(10)])["validity"]
+
+    assert validity["verdict"] == "invalid"
+    assert [(reason["code"], reason["level"]) for reason in validity["reasons"]] == [
+        ("dropped", "degraded"),
+        ("cut", "invalid"),
+    ]
+
+
+NOTES = {
+    "limit_equals_length": (steady(20, limit=20, finish="length"), {}),
+    "prompt_tokens": (steady(20, prompt_tokens=103), {}),
+    "cached_unknown": (steady(20, cached_tokens=None, cached_asked=50), {}),
+    "unknown_tokens": ((*steady(20), failed(50, 30)), {}),
+    "warning": (steady(20), {"warnings": ("the probe was throttled",)}),
+    "problem": ((*steady(20), end(problems=("worker 1 was slow to end",))), {}),
+    "stopped": ((*steady(200), end(ended="stopped", load_end=40.0)), {}),
+}
+
+
+@pytest.mark.parametrize("code", NOTES)
+def test_what_one_should_know_is_a_note_and_no_verdict(code, tmp_path):
+    lines, changes = NOTES[code]
+
+    result = summary(tmp_path, *lines, **changes)
+
+    assert [note["code"] for note in result["notes"]] == [code]
+    assert result["validity"]["verdict"] == "valid"
