@@ -21,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -51,70 +51,98 @@ def _root(
 
 @app.command()
 def run(
-    workload: Annotated[str, typer.Argument(help="A workload file, or the name of a shipped one (chat, demo, …).")],
+    workload: Annotated[
+        str, typer.Argument(help="A workload file, or the name of a shipped one (chat, demo, …).", metavar="WORKLOAD")
+    ],
     rate: Annotated[
-        str | None, _option("Open loop at this rate, such as 45/min; replaces the load.", panel=_LOAD)
+        str | None, _option("Open loop at this rate, such as 45/min; replaces the load.", metavar="RATE", panel=_LOAD)
     ] = None,
     concurrency: Annotated[
-        int | None, _option("Closed loop of so many lanes; replaces the load.", panel=_LOAD, min=1)
+        int | None, _option("Closed loop of so many lanes; replaces the load.", metavar="LANES", panel=_LOAD, min=1)
     ] = None,
     duration: Annotated[
-        str | None, _option("How long load is offered, warm-up included, such as 10m.", panel=_LOAD)
+        str | None, _option("How long load is offered, warm-up included, such as 10m.", metavar="DURATION", panel=_LOAD)
     ] = None,
-    seed: Annotated[int | None, _option("Fixes due times, classes and sizes.", panel=_LOAD, min=0)] = None,
+    seed: Annotated[int | None, _option("Fixes due times, classes and sizes.", metavar="N", panel=_LOAD, min=0)] = None,
     salt: Annotated[
-        str | None, _option("Fixes the text of the prompts; default: new for every run.", panel=_LOAD)
+        str | None, _option("Fixes the text of the prompts; default: new for every run.", metavar="TEXT", panel=_LOAD)
     ] = None,
     set_: Annotated[
-        list[str] | None, _option("Override any key of the workload: --set load.rate=60/min.", "--set", panel=_LOAD)
+        list[str] | None,
+        _option("Override any key of the workload: --set load.rate=60/min.", "--set", metavar="KEY=VALUE", panel=_LOAD),
     ] = None,
-    workers: Annotated[str, _option("Processes that make load: a number, or auto.", panel=_LOAD)] = "1",
+    workers: Annotated[
+        str, _option("Processes that make load: a number, or auto.", metavar="N|auto", panel=_LOAD)
+    ] = "1",
     endpoint: Annotated[
-        str | None, _option("URL of the resource, gateway or server. [env: AZURE_OPENAI_ENDPOINT]", panel=_TARGET)
+        str | None,
+        _option("URL of the resource, gateway or server. (env: AZURE_OPENAI_ENDPOINT)", metavar="URL", panel=_TARGET),
     ] = None,
     deployment: Annotated[
         str | None,
         _option(
-            "Deployment name, or model of an OpenAI-compatible server. [env: AZURE_OPENAI_DEPLOYMENT]", panel=_TARGET
+            "Deployment name, or model of an OpenAI-compatible server. (env: AZURE_OPENAI_DEPLOYMENT)",
+            metavar="NAME",
+            panel=_TARGET,
         ),
     ] = None,
     api_version: Annotated[
-        str | None, _option("Use the classic Azure URL with this version. [env: OPENAI_API_VERSION]", panel=_TARGET)
+        str | None,
+        _option(
+            "Use the classic Azure URL with this version. (env: OPENAI_API_VERSION)", metavar="VERSION", panel=_TARGET
+        ),
     ] = None,
-    api_style: Annotated[str | None, _option("v1, classic or openai; default: by the URL.", panel=_TARGET)] = None,
-    auth: Annotated[str, _option("auto, key or entra.", panel=_TARGET)] = "auto",
+    api_style: Annotated[
+        str | None, _option("v1, classic or openai; default: by the URL.", metavar="STYLE", panel=_TARGET)
+    ] = None,
+    auth: Annotated[str, _option("auto, key or entra.", metavar="HOW", panel=_TARGET)] = "auto",
     key_env: Annotated[
-        str | None, _option("Environment variable with the key; default: AZURE_OPENAI_API_KEY.", panel=_TARGET)
+        str | None,
+        _option("Environment variable with the key; default: AZURE_OPENAI_API_KEY.", metavar="VAR", panel=_TARGET),
     ] = None,
     header: Annotated[
         list[str] | None,
-        _option("Further request header, its value from the environment: 'Name: env:VAR'.", panel=_TARGET),
+        _option(
+            "Further request header, its value from the environment: 'Name: env:VAR'.", metavar="HEADER", panel=_TARGET
+        ),
     ] = None,
     trust_target: Annotated[
         bool, _option("Send the key to an endpoint that only the workload file names.", "--trust-target", panel=_TARGET)
     ] = False,
-    ca_file: Annotated[str | None, _option("PEM file with further certificate authorities.", panel=_TARGET)] = None,
-    model: Annotated[str | None, _option("The deployed model, such as gpt-4.1.", panel=_TARGET)] = None,
-    ptu: Annotated[int | None, _option("Provisioned throughput units of the deployment.", panel=_TARGET, min=1)] = None,
-    type_: Annotated[str | None, _option("global, datazone, regional or standard.", "--type", panel=_TARGET)] = None,
+    ca_file: Annotated[
+        str | None, _option("PEM file with further certificate authorities.", metavar="FILE", panel=_TARGET)
+    ] = None,
+    model: Annotated[
+        str | None, _option("The deployed model, such as gpt-4.1.", metavar="MODEL", panel=_TARGET)
+    ] = None,
+    ptu: Annotated[
+        int | None, _option("Provisioned throughput units of the deployment.", metavar="N", panel=_TARGET, min=1)
+    ] = None,
+    type_: Annotated[
+        str | None, _option("global, datazone, regional or standard.", "--type", metavar="TYPE", panel=_TARGET)
+    ] = None,
     ratio: Annotated[
-        float | None, _option("Input tokens that one output token counts as; default: published.", panel=_TARGET)
+        float | None,
+        _option("Input tokens that one output token counts as; default: published.", metavar="X", panel=_TARGET),
     ] = None,
     tpm_per_ptu: Annotated[
-        float | None, _option("Input tokens a minute of one PTU; default: published.", panel=_TARGET)
+        float | None, _option("Input tokens a minute of one PTU; default: published.", metavar="TOKENS", panel=_TARGET)
     ] = None,
     simulate: Annotated[
         str | None,
         _option(
-            "Run against a simulated deployment, MODEL:PTU[,KEY=VALUE…]; keys: `ptubench simulate --help`.",
+            "Run against a simulated deployment, MODEL:PTU,KEY=VALUE,…; keys: `ptubench simulate --help`.",
+            metavar="SPEC",
             panel=_TARGET,
         ),
     ] = None,
-    label: Annotated[str | None, _option("A word of yours in the run file and its name.", panel=_OUTPUT)] = None,
-    place: Annotated[
-        str | None, _option("Where this client runs, such as 'vm westeurope'; stored.", panel=_OUTPUT)
+    label: Annotated[
+        str | None, _option("A word of yours in the run file and its name.", metavar="TEXT", panel=_OUTPUT)
     ] = None,
-    results: Annotated[Path, _option("Folder for run files.", panel=_OUTPUT)] = Path("results"),
+    place: Annotated[
+        str | None, _option("Where this client runs, such as 'vm westeurope'; stored.", metavar="TEXT", panel=_OUTPUT)
+    ] = None,
+    results: Annotated[Path, _option("Folder for run files.", metavar="FOLDER", panel=_OUTPUT)] = Path("results"),
     gzip: Annotated[bool, _option("Write the run file compressed (.jsonl.gz).", "--gzip", panel=_OUTPUT)] = False,
     as_json: Annotated[
         bool, _option("Print the summary as one JSON document instead of tables.", "--json", panel=_OUTPUT)
@@ -180,7 +208,7 @@ def run(
 @app.command()
 def report(
     run_file: Annotated[Path, typer.Argument(metavar="RUN", help="A run file (.jsonl or .jsonl.gz).")],
-    format_: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    format_: Annotated[str, typer.Option("--format", help="table or json.", metavar="FORMAT")] = "table",
 ) -> None:
     """Show a stored run again, computed from its file alone."""
     from ptubench import commands  # noqa: PLC0415
@@ -194,7 +222,10 @@ def report(
 
 @app.command()
 def init(
-    name: Annotated[str, typer.Argument(help="Name of the workload; the file is NAME.yaml.")] = "workload",
+    name: Annotated[
+        str,
+        typer.Argument(help="The file is NAME.yaml; a shipped workload's name begins with that shape.", metavar="NAME"),
+    ] = "chat",
 ) -> None:
     """Write a commented workload file to start from."""
     from ptubench.workload import shipped  # noqa: PLC0415
@@ -233,14 +264,24 @@ def _simulate_signature() -> inspect.Signature:
 
     defaults = {"model": "gpt-4.1", "ptu": "50"}
     own = [
-        ("host", str, typer.Option(help="Address to listen on."), "127.0.0.1"),
-        ("port", int, typer.Option(help="Port to listen on; 0 picks a free one."), 8000),
-        ("log", Path | None, typer.Option(help="File for one JSON line a request, with true send times."), None),
-        ("faults", list[str] | None, typer.Option(help="Test aid: play KIND for a SHARE of requests, KIND:1%."), None),
+        ("host", str, typer.Option(help="Address to listen on.", metavar="HOST"), "127.0.0.1"),
+        ("port", int, typer.Option(help="Port to listen on; 0 picks a free one.", metavar="PORT"), 8000),
+        (
+            "log",
+            Path | None,
+            typer.Option(help="File for one JSON line a request, with true send times.", metavar="FILE"),
+            None,
+        ),
+        (
+            "faults",
+            list[str] | None,
+            typer.Option(help="Test aid: play KIND for a SHARE of requests, KIND:1%.", metavar="KIND:SHARE"),
+            None,
+        ),
     ]
     for parameter in parameters():
         default = defaults.get(parameter.name)
-        said = "" if default or parameter.default is None else f" [default: {_default_text(parameter.default)}]"
+        said = "" if default or parameter.default is None else f" (default: {_default_text(parameter.default)})"
         assumed = " (assumed: not published)" if parameter.assumed else ""
         flag = "--" + parameter.name.replace("_", "-")
         option = typer.Option(flag, help=f"{parameter.help}{assumed}{said}", metavar="VALUE")

@@ -10,7 +10,7 @@ _SHAPES = re.compile(
     (?<![A-Za-z0-9]) sk-(?=[A-Za-z0-9_-]*[0-9])[A-Za-z0-9_-]{16,}     # OpenAI, and those who copy its form
     | \b[Bb]earer\s+\S{8,}
     | (?<![A-Za-z0-9_-]) eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+          # a JSON web token
-    | \A\s*[0-9a-fA-F]{32,}\s*\Z                                      # Azure until 2024
+    | (?<![\w./-]) [0-9a-fA-F]{32,} (?![\w./-])                      # Azure until 2024; not a part of a file name
     | (?<![A-Za-z0-9]) (?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{44,} (?![A-Za-z0-9])  # Azure since: 84 of these
     """,
     re.VERBOSE,
@@ -20,7 +20,6 @@ _NAMES = {
     *("token", "access_token", "auth_token", "bearer", "bearer_token", "authorization"),
     *("password", "passwd", "secret", "client_secret", "credential", "credentials"),
 }
-_LONGEST = 60
 
 
 def looks_secret(text: str) -> bool:
@@ -33,10 +32,10 @@ def names_secret(name: str) -> bool:
     return name.strip().lower().replace("-", "_").replace(" ", "_") in _NAMES
 
 
-def shown(value: object) -> str:
-    """A value as a message may name it: one short line, printable, and no secret."""
+def shown(value: object, *, most: int = 60) -> str:
+    """A value as a message may name it: one line of at most `most` characters, printable, and no secret."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     if looks_secret(text):
         return "(not shown)"
     line = "".join(char if char.isprintable() else " " for char in text).strip()
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    return line if len(line) <= most else line[: most - 1] + "…"

@@ -162,7 +162,7 @@ def outcome(exchange):
 
 def beside_a_steady_stream(kind):
     """Plays the fault, except to the request of the steady stream."""
-    fault, steady = faults.script(kind, tokens=TOKENS, gap=0.001), healthy(tokens=12, ttft=0.01, gap=0.005)
+    fault, steady = faults.script(kind, tokens=TOKENS, gap=0.001), healthy(tokens=8, ttft=0.01, gap=0.004)
     return lambda ask: (steady if ask.body == STEADY else fault)(ask)
 
 
@@ -195,7 +195,7 @@ def test_a_fault_is_named_and_the_stream_beside_it_untouched(kind, run):
     assert faulty.answer.completion_tokens == row.tokens
     assert open_connections == 1 + row.kept
     assert_seen_as_sent(faulty, logs[FAULTY].contents, whole=row.read)
-    assert (outcome(steady), steady.flags, steady.answer.content_events) == ("ok", (), 12)
+    assert (outcome(steady), steady.flags, steady.answer.content_events) == ("ok", (), 8)
     assert_seen_as_sent(steady, logs[STEADY].contents)
 
 

@@ -1,16 +1,17 @@
 """Run files: named, written as it happens, never overwritten, and read whatever happened to them."""
 
 import gzip
+import zlib
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from runs import STARTED, end, head, ok, steady, throttled, tick, write
 
 from ptubench import record
 from ptubench.analysis.summary import summarize
 from ptubench.errors import MeasurementLost, UsageError
 from ptubench.results import store
+from runs import STARTED, end, head, ok, steady, throttled, tick, write
 
 LINES = [head(), ok(0, 12.0), throttled(1, 13.0), tick(13, gaps={500: 3}), end()]
 
@@ -56,7 +57,11 @@ def test_no_label_leads_out_of_the_folder(name, tmp_path):
 def test_a_result_is_never_overwritten(tmp_path):
     paths = [made(tmp_path, "chat", None, STARTED) for _ in range(3)]
 
-    assert [path.name.removeprefix("20261122T120000Z-") for path in paths] == ["chat.jsonl", "chat-2.jsonl", "chat-3.jsonl"]
+    assert [path.name.removeprefix("20261122T120000Z-") for path in paths] == [
+        "chat.jsonl",
+        "chat-2.jsonl",
+        "chat-3.jsonl",
+    ]
 
 
 def test_the_folder_is_made(tmp_path):
@@ -81,7 +86,9 @@ def test_a_full_disk_in_mid_run_says_that_the_measurement_is_lost():
     writer._file = writer._raw = open("/dev/full", "wb")  # noqa: SIM115, PTH123
     writer._flushed = 0.0
 
-    with pytest.raises(MeasurementLost, match=r"results/run.jsonl: the run's records can't be written any more \(No space"):
+    with pytest.raises(
+        MeasurementLost, match=r"results/run.jsonl: the run's records can't be written any more \(No space"
+    ):
         writer.write(b"{}\n")
     with pytest.raises(MeasurementLost):
         writer.close()
@@ -133,9 +140,8 @@ def test_a_compressed_file_cut_anywhere_gives_what_it_has(tmp_path):
 
     for cut in (len(whole) - 1, len(whole) - 9, len(whole) * 3 // 4):
         path.write_bytes(whole[:cut])
-        found = stored(path)
-        assert found == lines[: len(found)]
-        assert len(found) > 10
+        there = zlib.decompressobj(wbits=31).decompress(whole[:cut]).count(b"\n")
+        assert stored(path) == lines[:there]
 
 
 def test_a_compressed_file_damaged_in_the_middle_is_no_crash(tmp_path):
@@ -144,10 +150,7 @@ def test_a_compressed_file_damaged_in_the_middle_is_no_crash(tmp_path):
     path = tmp_path / "run.jsonl.gz"
     path.write_bytes(whole)
 
-    try:
-        assert summarize(path)["run"]["ended"] == "killed"
-    except UsageError as error:
-        assert "damaged" in str(error)
+    assert summarize(path)["run"]["ended"] == "killed"
 
 
 NO_RUN = "not a run file, since its first line is no head; run files are what `ptubench run` writes"
@@ -181,7 +184,7 @@ def test_a_head_without_its_parts_is_said(tmp_path):
     path = tmp_path / "some.jsonl"
     path.write_bytes(b'{"type":"head","schema":1}\n')
 
-    with pytest.raises(UsageError, match="the head of the run file can't be read .*missing required field"):
+    with pytest.raises(UsageError, match=r"the head of the run file can't be read .*missing required field"):
         store.read_head(path)
 
 

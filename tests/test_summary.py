@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from runs import STARTED, cut, dropped, end, failed, head, ok, steady, summary, throttled, tick, write
 
 from ptubench import histogram, record
 from ptubench.analysis import names, rates
@@ -19,6 +18,7 @@ from ptubench.analysis.waits import retry_after
 from ptubench.failures import FAILURES
 from ptubench.samples import PERCENTILES
 from ptubench.workload.model import Class, ClosedLoop, Fixed, Messages
+from runs import STARTED, cut, dropped, end, failed, head, ok, steady, summary, throttled, tick, write
 
 DOC = Path(__file__).parent.parent / "docs" / "metrics.md"
 
@@ -84,7 +84,9 @@ def test_every_metric_is_in_the_documentation():
 
     assert [name for name in names.DISTRIBUTIONS if name not in words] == []
     assert [path for path in names.SCALARS if path not in words] == []
-    assert [kind for kind in FAILURES if kind not in words] == []
+    assert [
+        line for line in (f"| `{kind}` | {meaning} |" for kind, meaning in FAILURES.items()) if line not in text
+    ] == []
     assert [name for name in (*PERCENTILES, "mean", "std", "min", "max", "count", "of") if name not in words] == []
 
 
@@ -98,7 +100,14 @@ def test_the_summary_is_plain_json_and_the_same_file_gives_the_same_bytes(tmp_pa
 
 
 def test_outcomes_add_up_to_the_total(tmp_path):
-    lines = (*steady(5), throttled(10, 20), failed(11, 21), failed(12, 22, "idle_timeout"), cut(13, 23), dropped(14, 24))
+    lines = (
+        *steady(5),
+        throttled(10, 20),
+        failed(11, 21),
+        failed(12, 22, "idle_timeout"),
+        cut(13, 23),
+        dropped(14, 24),
+    )
 
     metrics = summary(tmp_path, *lines, end(unsent=3, unsent_in_window=2))["metrics"]
 
@@ -154,7 +163,12 @@ def test_tbt_divides_by_the_intervals_between_visible_tokens(tmp_path):
 
 def test_gaps_are_pooled_from_seconds_wholly_inside_the_window(tmp_path):
     inside, outside = histogram.bucket(0.02), histogram.bucket(5.0)
-    ticks = [tick(9, gaps={outside: 50}), tick(10, gaps={inside: 50}), tick(69, gaps={inside: 50}), tick(70, gaps={outside: 9})]
+    ticks = [
+        tick(9, gaps={outside: 50}),
+        tick(10, gaps={inside: 50}),
+        tick(69, gaps={inside: 50}),
+        tick(70, gaps={outside: 9}),
+    ]
 
     gap = summary(tmp_path, *steady(6, content_events=5), *ticks)["metrics"]["gap"]
 
@@ -232,7 +246,9 @@ def test_each_class_of_a_mix_is_reported_apart_and_together_they_are_the_whole(t
     long = [ok(100 + i, 10.5 + i, e2e=5.0, completion_tokens=90, name="long") for i in range(10)]
     classes = (Class(name="short", prompt=Fixed(tokens=100)), Class(name="long", prompt=Fixed(tokens=100)))
 
-    result = summary(tmp_path, *short, *long, throttled(200, 50, name="long"), dropped(201, 51, name="short"), classes=classes)
+    result = summary(
+        tmp_path, *short, *long, throttled(200, 50, name="long"), dropped(201, 51, name="short"), classes=classes
+    )
 
     groups = result["groups"]
     assert set(groups) == {"class:short", "class:long"}
@@ -245,7 +261,9 @@ def test_each_class_of_a_mix_is_reported_apart_and_together_they_are_the_whole(t
 
 
 def test_the_timeline_shows_when_things_happened(tmp_path):
-    rows = summary(tmp_path, ok(0, 20.5, ttft=0.5, e2e=2.5), throttled(1, 30.2), failed(2, 31.0), dropped(3, 33.3))["timeline"]
+    rows = summary(tmp_path, ok(0, 20.5, ttft=0.5, e2e=2.5), throttled(1, 30.2), failed(2, 31.0), dropped(3, 33.3))[
+        "timeline"
+    ]
 
     assert len(rows) == 72
     assert rows[20]["offered"] == rows[20]["sent"] == 1
@@ -276,7 +294,10 @@ def test_latency_slices_withhold_what_their_sample_cannot_support(tmp_path):
 
 
 def test_lane_waits_and_connections_are_counted_where_they_happened(tmp_path):
-    lanes = [ok(i, 10 + i, lane=i % 2, lane_wait=1.5 if i % 3 == 0 else 0.0, connect_s=0.04 if i < 6 else None) for i in range(30)]
+    lanes = [
+        ok(i, 10 + i, lane=i % 2, lane_wait=1.5 if i % 3 == 0 else 0.0, connect_s=0.04 if i < 6 else None)
+        for i in range(30)
+    ]
     tls = [ok(100 + i, 50 + i, connect_s=0.05, tls_s=0.03) for i in range(6)]
 
     result = summary(tmp_path, *lanes, *tls, load=ClosedLoop(concurrency=2))
@@ -326,7 +347,9 @@ def test_absurd_numbers_in_a_file_are_no_crash(tmp_path):
 
 
 @given(
-    st.lists(st.tuples(st.floats(-5, 25), st.one_of(st.just(0.0), st.floats(1e-6, 30)), st.floats(0, 1000)), max_size=30),
+    st.lists(
+        st.tuples(st.floats(-5, 25), st.one_of(st.just(0.0), st.floats(1e-6, 30)), st.floats(0, 1000)), max_size=30
+    ),
     st.sampled_from([0.5, 1.0, 7.0]),
 )
 @settings(max_examples=80, deadline=None)

@@ -1,10 +1,10 @@
 """The verdict table: each signal just below, between and above its limits."""
 
 import pytest
-from runs import cut, dropped, end, failed, head, ok, steady, summary, throttled, tick, write
 
 from ptubench import histogram
 from ptubench.analysis.summary import summarize
+from runs import cut, dropped, end, failed, head, ok, steady, summary, throttled, tick, write
 
 
 def late(count, lag):

@@ -1,9 +1,9 @@
 """What counts in the window, and that unanswered is never fast: each beside what a naive rule would say."""
 
 import pytest
-from runs import cut, dropped, end, failed, ok, steady, summary, throttled
 
 from ptubench.workload.model import Slo
+from runs import cut, dropped, end, failed, ok, steady, summary, throttled
 
 
 def test_a_request_due_in_the_window_is_followed_through_the_drain(tmp_path):
@@ -130,7 +130,12 @@ def test_the_window_ends_where_a_stopped_run_stopped(tmp_path):
 
 def test_cut_and_failed_requests_are_slower_than_any_answer(tmp_path):
     """Naive: percentiles over the answers that survived, p90 of 0.1 s."""
-    lost = [cut(100, 60), failed(101, 61), failed(102, 62, "first_byte_timeout"), failed(103, 63, "http_500", status=500)]
+    lost = [
+        cut(100, 60),
+        failed(101, 61),
+        failed(102, 62, "first_byte_timeout"),
+        failed(103, 63, "http_500", status=500),
+    ]
 
     metrics = summary(tmp_path, *steady(36), *lost, *[cut(110 + i, 65) for i in range(4)])["metrics"]
 

@@ -20,7 +20,7 @@ from ptubench.analysis import names
 from ptubench.errors import UsageError
 from ptubench.samples import NEEDED
 
-_RULE = re.compile(r"\s*([\w.]+)\s*(<=|>=|<|>)\s*(\S.*?)\s*")
+_RULE = re.compile(r"\s*([\w.]+)\s*(<=|>=|<|>)\s*([^\s<>=].*?)\s*")
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,

@@ -30,7 +30,7 @@ from ptubench.engine.messages import Config
 from ptubench.engine.probe import Probe, probe
 from ptubench.engine.progress import Progress
 from ptubench.engine.stop import Ended, Signals
-from ptubench.errors import MeasurementLost
+from ptubench.errors import MeasurementLost, UsageError
 from ptubench.load.plan import Plan
 from ptubench.ptu import catalogue
 from ptubench.results import store
@@ -195,7 +195,10 @@ async def _simulator(target: Target) -> AsyncIterator[Target]:
         line = await child.stdout.readline()
         if not line:
             raise MeasurementLost("the simulated deployment did not start")
-        yield simulated(target, msgspec.json.decode(line)["port"])
+        said = msgspec.json.decode(line)
+        if "error" in said:
+            raise UsageError(said["error"])
+        yield simulated(target, said["port"])
     finally:
         await end(child)
 

@@ -180,10 +180,11 @@ def _head(path: Path, raw: bytes) -> Head:
         raise UsageError(f"{path}: the head of the run file can't be read ({exc}); the run is lost") from None
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
     try:
         if path.suffix == ".gz":
-            return io.BufferedReader(gzip.open(path))
+            # Not buffered once more: a buffer asks for more than a cut file has, and loses what it has.
+            return gzip.open(path)
         return path.open("rb")
     except OSError as exc:
         raise UsageError(
@@ -191,14 +192,14 @@ def _open(path: Path) -> IO[bytes]:
         ) from None
 
 
-def _first(path: Path, file: IO[bytes]) -> bytes:
+def _first(path: Path, file: IO[bytes] | gzip.GzipFile) -> bytes:
     try:
         return file.readline(_HEAD_LIMIT)
     except (EOFError, OSError, zlib.error):
         raise UsageError(f"{path}: the compressed file is damaged at its beginning; the run is lost") from None
 
 
-def _whole(file: IO[bytes]) -> Iterator[bytes]:
+def _whole(file: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
     """Lines up to the end, or up to where a compressed file was cut or damaged."""
     with suppress(EOFError, OSError, zlib.error):
         yield from file

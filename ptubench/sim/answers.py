@@ -207,10 +207,16 @@ def pooled(ask: Ask, pace: Pace) -> Iterator[Action]:
     return chunked(healthy(pace)) if ask.nth == 0 else iter([Do.CLOSE])
 
 
-def ended(actions: Iterable[Action], *more: Action) -> Iterator[Action]:
-    """A whole answer, and then something that is none of its business."""
-    yield from chunked(actions)
-    yield from more
+def closing(pace: Pace) -> Iterator[Action]:
+    """A whole answer, and the connection closes without having said so."""
+    yield from chunked(healthy(pace))
+    yield Do.CLOSE
+
+
+def overlong(pace: Pace) -> Iterator[Action]:
+    """A whole answer, and in the same write more bytes behind its end."""
+    for action in chunked(healthy(pace)):
+        yield action + b"HTTP/1.1 what is this" if action == LAST_CHUNK else action
 
 
 def refused(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Iterator[Action]:
@@ -246,6 +252,3 @@ def whole(pace: Pace) -> Iterator[Action]:
     choice = {"index": 0, "finish_reason": "stop", "message": message}
     counts = {"prompt_tokens": 20, "completion_tokens": pace.tokens, "total_tokens": 20 + pace.tokens}
     yield document(200, msgspec.json.encode({"object": "chat.completion", "choices": [choice], "usage": counts}))
-
-
-LATE_BYTES = b"HTTP/1.1 what is this" + LAST_CHUNK

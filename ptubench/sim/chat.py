@@ -143,15 +143,22 @@ def read(body: bytes, *, reasoning: bool) -> Request:
     return request
 
 
+_NUMBER = re.compile(r"(?<!\S)\d+(?!\S)")
+
+
 def call(request: Request, options: SimOptions) -> Call:
     """What the request asks of the deployment: prompt tokens are words, plus the overhead of a call.
+
+    A number counts as the tokenizers of current models count it: a token for the space before it and one for
+    each three digits.
 
     Raises:
         BadRequest: a prompt that is too long for the model on PTU.
     """
     texts = [message.text for message in request.messages]
     words = [word for text in texts for word in text.split()]
-    prompt = options.overhead + len(words)
+    numbers = (len(number) for text in texts for number in _NUMBER.findall(text))
+    prompt = options.overhead + len(words) + sum(-(-digits // 3) for digits in numbers)
     most = options.published.prompt_limit if options.published is not None else None
     if most is not None and prompt > most:
         raise BadRequest(

@@ -72,14 +72,12 @@ FAULTS: dict[str, Fault] = {
     "close_midstream": _midway("closes the connection between two events", Do.CLOSE),
     "cut_chunk": _framed("closes the connection inside a chunk", answers.cut_chunk),
     "pooled_close": Fault("answers once, and closes when the next request comes", answers.pooled),
-    "idle_close": _framed("answers, and closes at once", lambda p: answers.ended(answers.healthy(p), Do.CLOSE)),
+    "idle_close": _framed("answers, and closes at once", answers.closing),
     "stall_first_byte": _plain("takes the request and never answers", Do.STALL),
     "stall_headers": _plain("sends the headers and nothing more", next(chunked(())), Do.STALL),
     "stall_midstream": _midway("stops in the middle of the answer and keeps the connection", Do.STALL),
     "garbage": _plain("answers something that is not HTTP", b"\x16\x03\x01SSH-2.0-what is this\r\n\r\n", Do.CLOSE),
-    "bytes_after_end": _framed(
-        "sends bytes after the end of the answer", lambda p: answers.ended(answers.healthy(p), answers.LATE_BYTES)
-    ),
+    "bytes_after_end": _framed("sends bytes after the end of the answer", answers.overlong),
     "huge_headers": _framed("sends more than 64 KiB of headers", answers.huge_headers),
     "by_close": _framed("ends the answer by closing, without a length", answers.by_close),
     # the status
@@ -203,4 +201,4 @@ async def front(
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await converse(reader, writer, next(numbers), answer)
 
-    return await asyncio.start_server(accept, host, port)
+    return await asyncio.start_server(accept, host, port, backlog=4096)

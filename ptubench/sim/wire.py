@@ -118,7 +118,7 @@ class ScriptServer:
 
     async def start(self, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> int:
         """Listen, and return the port."""
-        self._server = await asyncio.start_server(self._accept, host, port, ssl=tls)
+        self._server = await asyncio.start_server(self._accept, host, port, backlog=4096, ssl=tls)
         listening: int = self._server.sockets[0].getsockname()[1]
         return listening
 

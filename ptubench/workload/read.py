@@ -78,7 +78,7 @@ def _found(source: str | Path) -> tuple[Path, str]:
     if file is not None:
         return file, f"workloads/{file.name}"
     if is_path or Path(name).is_file():
-        return Path(name), shown(name)
+        return Path(name), shown(name, most=500)
     meant = field.nearest(name, shipped.names())
     way_out = f"did you mean `{meant}`?" if meant else f"shipped are {', '.join(shipped.names())}"
     raise UsageError(f"{shown(name)}: neither a workload file nor a shipped workload; {way_out}")

@@ -195,14 +195,15 @@ def existing(fields: Fields, place: Place, folder: Path) -> str:
     at = place.at("file")
     try:
         path = (folder / name).resolve(strict=True)
-        size = path.stat().st_size if path.is_file() else None
-        path.open("rb").close()  # may we?
+        regular = path.is_file()  # opening a pipe would wait for someone to write
+        if regular:
+            path.open("rb").close()
     except (OSError, ValueError, RuntimeError) as exc:  # no such file, a NUL in the name, a loop of links
         reason = (exc.strerror if isinstance(exc, OSError) else None) or "not a file name"
         raise at.fault(f"`{shown(name)}` can't be read ({reason}); relative names start at the workload file") from None
-    if size is None:
+    if not regular:
         raise at.fault(f"`{shown(name)}` is not a file")
-    if size == 0:
+    if path.stat().st_size == 0:
         raise at.fault(f"`{shown(name)}` is empty; it needs at least one line")
     return str(path)
 

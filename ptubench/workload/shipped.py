@@ -3,6 +3,7 @@
 Installed they are package data; in a checkout they stand in `workloads/` at the top, where people look.
 """
 
+import re
 from pathlib import Path
 
 from ptubench.errors import UsageError
@@ -22,15 +23,15 @@ def path(name: str) -> Path | None:
 
 
 def template(name: str = "chat") -> str:
-    """The commented text of a shipped workload, for a first file of one's own.
+    """The commented text of a workload to begin with: the shipped one of that name, else `chat` under that name.
 
     Raises:
-        UsageError: no shipped workload is called so.
+        UsageError: no workload can be called so.
     """
-    file = path(name)
-    if file is None:
-        raise UsageError(f"no shipped workload is called `{name}`; there are {', '.join(names())}")
-    return file.read_text(encoding="utf-8")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise UsageError(f"`{name}` can't be the name of a workload; use letters, digits, dots and dashes")
+    text = (path(name) or _folder() / "chat.yaml").read_text(encoding="utf-8")
+    return re.sub(r"(?m)^name: .*$", f"name: {name}", text, count=1)
 
 
 def _folder() -> Path:

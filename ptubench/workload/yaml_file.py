@@ -74,11 +74,11 @@ def _events(text: str, where: str) -> Iterator[Any]:
 def _node(event: Any, events: Iterator[Any], where: str, *, depth: int) -> Any:
     """The value that begins with this event."""
     if isinstance(event, yaml.AliasEvent):
-        raise _fault(event, where, f"the alias `*{shown(event.anchor)}` is not supported; write the value out")
+        raise _fault(event, where, "an alias (`*NAME`) is not supported; write the value out")
     if event.anchor is not None:
-        raise _fault(event, where, f"the anchor `&{shown(event.anchor)}` is not supported; remove it")
+        raise _fault(event, where, "an anchor (`&NAME`) is not supported; remove it")
     if event.tag is not None:
-        raise _fault(event, where, f"the tag `{shown(event.tag)}` is not supported; remove it")
+        raise _fault(event, where, "a tag (`!NAME`) is not supported; remove it")
     if depth > MAX_DEPTH:
         raise _fault(event, where, f"nested more than {MAX_DEPTH} levels deep; no workload needs that")
     if isinstance(event, yaml.ScalarEvent):
