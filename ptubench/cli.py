@@ -211,13 +211,11 @@ def report(
     format_: Annotated[str, typer.Option("--format", help="table or json.", metavar="FORMAT")] = "table",
 ) -> None:
     """Show a stored run again, computed from its file alone."""
-    from ptubench import commands  # noqa: PLC0415
     from ptubench.analysis.summary import summarize  # noqa: PLC0415
 
     if format_ not in ("table", "json"):
         raise UsageError(f"--format {format_}: unknown; write table or json")
-    summary = summarize(run_file)
-    _show(commands.judge(summary, commands.stored_rules(summary)), as_json=format_ == "json")
+    _show(summarize(run_file), as_json=format_ == "json")
 
 
 @app.command()
@@ -316,7 +314,7 @@ def _run(prepared: Any, *, as_json: bool, strict: bool) -> int:
     if outcome.file is None:
         raise PtubenchStopped
     console.print(text.untrusted(f"run file: {outcome.file}", limit=400))
-    summary = commands.judge(summarize(outcome.file), prepared.rules)
+    summary = summarize(outcome.file)
     _show(summary, as_json=as_json)
     return _exit_code(summary, outcome.ended, strict=strict)
 

@@ -115,17 +115,6 @@ def run(prepared: Prepared, *, say: Callable[[str], None], watch: Callable[[Prog
     return loop.run(run_order(_order(prepared, say=say, watch=watch)))
 
 
-def judge(summary: dict[str, Any], rules: Sequence[checks.Rule]) -> dict[str, Any]:
-    """The summary with its `checks` filled in."""
-    return {**summary, "checks": [checks.judge(rule, summary) for rule in rules]}
-
-
-def stored_rules(summary: Mapping[str, Any]) -> tuple[checks.Rule, ...]:
-    """The rules that a stored run's own workload brought along."""
-    texts = summary["workload"].get("checks", ())
-    return tuple(checks.parse(text, where="the run's workload: checks") for text in texts)
-
-
 def _target(options: RunOptions, workload: Workload, env: Mapping[str, str]) -> Target:
     target = resolve_target(options.target, workload.target, env, workload_name=workload.name)
     if target.simulate is None:

@@ -10,11 +10,11 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ptubench.errors import UsageError
 from ptubench.sim import answers, faults
 from ptubench.sim.script import DONE, Ask, Do, Pace, chunk, chunked, content
 from ptubench.sim.wire import MOST_REQUEST
-
 from servers import (
     CHAT,
     FORBIDDEN,

@@ -38,7 +38,7 @@ def test_the_official_client_streams_with_usage(client):
 
     assert len(text.split()) == 12
     assert chunks[-1].usage.completion_tokens == 12
-    assert chunks[-1].usage.prompt_tokens == 7 + 6
+    assert chunks[-1].usage.prompt_tokens == 7 + 6 + 1
     assert chunks[-1].usage.prompt_tokens_details.cached_tokens == 0
     assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
 
@@ -47,7 +47,7 @@ def test_the_official_client_reads_a_whole_answer(client):
     answer = client.chat.completions.create(model="mine", messages=QUESTION, max_completion_tokens=4)
 
     assert answer.choices[0].finish_reason == "length"
-    assert answer.usage.total_tokens == 7 + 6 + 4
+    assert answer.usage.total_tokens == 7 + 6 + 1 + 4
     assert answer.model == "gpt-4.1-2025-04-14"
 
 

@@ -62,7 +62,7 @@ def test_a_stream_has_azures_order_of_events(sim, path):
     assert [word["choices"][0]["delta"]["content"] for word in words] == [" the", " river", " runs", " past", " quiet"]
     assert (finish["choices"][0]["delta"], finish["choices"][0]["finish_reason"]) == ({}, "stop")
     assert usage["choices"] == []
-    assert (usage["usage"]["prompt_tokens"], usage["usage"]["completion_tokens"]) == (7 + 5, 5)
+    assert (usage["usage"]["prompt_tokens"], usage["usage"]["completion_tokens"]) == (7 + 5 + 1, 5)
     assert done == b"[DONE]"
 
 
@@ -88,7 +88,7 @@ def test_an_answer_without_a_stream_has_the_same_words_and_counts(sim):
     assert (status, headers["content-type"]) == (200, "application/json")
     assert answer["choices"][0]["message"]["content"] == " the river runs"
     assert answer["choices"][0]["finish_reason"] == "length"
-    assert answer["usage"]["total_tokens"] == 12 + 3
+    assert answer["usage"]["total_tokens"] == 13 + 3
     assert answer["model"] == "gpt-4.1-2025-04-14"
 
 
@@ -132,7 +132,7 @@ def test_the_log_tells_when_each_event_really_left(tmp_path):
     sent = entry["sent"]
 
     assert entry["request_id"] == headers["x-request-id"]
-    assert (entry["status"], entry["prompt_tokens"], entry["completion_tokens"]) == (200, 12, 5)
+    assert (entry["status"], entry["prompt_tokens"], entry["completion_tokens"]) == (200, 13, 5)
     assert (len(sent), entry["content"]) == (2 + 5 + 3, [2, 3, 4, 5, 6])
     assert (entry["first_content"], entry["last_content"]) == (sent[2], sent[6])
     assert began < entry["arrived"] < sent[0] < sent[2] <= sent[-1] < entry["end"] < ended
@@ -154,7 +154,7 @@ def test_a_client_that_leaves_ends_the_generation(tmp_path):
 
     assert entry["gone"]
     assert 0 < entry["completion_tokens"] < 1000
-    assert sum(tokens for _, tokens in state["minutes"]) == 9 + 4 * entry["completion_tokens"]
+    assert sum(tokens for _, tokens in state["minutes"]) == 10 + 4 * entry["completion_tokens"]
 
 
 def test_many_streams_at_once_are_all_complete(tmp_path):
@@ -297,7 +297,7 @@ def test_it_lists_its_model_and_tells_its_state(tmp_path):
     assert (state["model"], state["ptu"], state["tpm"], state["depth_s"]) == ("gpt-4.1", 50, 150_000, 10)
     assert (state["admitted"], state["throttled"]) == (1, 0)
     assert abs(state["minutes"][0][0] - time.time()) < 180
-    assert sum(tokens for _, tokens in state["minutes"]) == 12 + 4 * 5
+    assert sum(tokens for _, tokens in state["minutes"]) == 13 + 4 * 5
 
 
 # --- reading prompts

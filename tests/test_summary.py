@@ -14,9 +14,9 @@ from ptubench import histogram, record
 from ptubench.analysis import names, rates
 from ptubench.analysis.columns import load
 from ptubench.analysis.summary import summarize
-from ptubench.analysis.waits import retry_after
 from ptubench.failures import FAILURES
 from ptubench.samples import PERCENTILES
+from ptubench.waits import retry_after
 from ptubench.workload.model import Class, ClosedLoop, Fixed, Messages
 from runs import STARTED, cut, dropped, end, failed, head, ok, steady, summary, throttled, tick, write
 
@@ -271,6 +271,15 @@ def test_the_timeline_shows_when_things_happened(tmp_path):
     assert [rows[t]["completion_tokens"] for t in (20, 21, 22, 23)] == [0, 10, 10, 0]
     assert [rows[t]["in_flight"] for t in (20, 21, 22, 23)] == [0.5, 1, 1, 0]
     assert [rows[23]["ok"], rows[30]["throttled"], rows[32]["failed"], rows[33]["dropped"]] == [1, 1, 1, 1]
+
+
+def test_what_was_cut_is_in_flight_to_the_last(tmp_path):
+    result = summary(tmp_path, *steady(10), cut(20, 60.5, end=None))
+
+    rows = result["timeline"]
+    assert [row["in_flight"] for row in rows[59:63]] == [0, 0.5, 1, 1]
+    assert rows[-1]["cut"] == 1
+    assert result["metrics"]["in_flight"]["mean"] == pytest.approx((10 * 1.0 + 9.5) / 60)
 
 
 def test_a_long_run_has_wider_steps_and_loses_nothing(tmp_path):

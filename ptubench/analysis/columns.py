@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ptubench.analysis.waits import retry_after
 from ptubench.record import Attempt, Dropped, End, Head, Tick
 from ptubench.results import store
+from ptubench.waits import retry_after
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -27,15 +27,17 @@ def timeline(attempts: Attempts, requests: Requests, *, finished: float) -> list
     width = max(1, math.ceil(finished / _STEPS))
     grid = Grid(start=0.0, width=float(width), bins=max(1, min(_STEPS, math.ceil(finished / width))))
     prompt, cached, completion = rates.tokens_over(attempts, grid)
-    in_flight = grid.spread(attempts.sent, attempts.end, attempts.end - attempts.sent) / width
+    # What was cut has no end of its own: it was in flight to the last.
+    ended = np.fmin(attempts.end, np.nextafter(finished, 0))
+    in_flight = grid.spread(attempts.sent, ended, ended - attempts.sent) / width
     outcome = attempts.outcome
     counts = {
         "offered": grid.count(requests.scheduled),
         "sent": grid.count(attempts.sent),
-        "ok": grid.count(attempts.end[outcome == OK]),
-        "throttled": grid.count(attempts.end[outcome == THROTTLED]),
-        "failed": grid.count(attempts.end[outcome == FAILED]),
-        "cut": grid.count(attempts.end[outcome == CUT]),
+        "ok": grid.count(ended[outcome == OK]),
+        "throttled": grid.count(ended[outcome == THROTTLED]),
+        "failed": grid.count(ended[outcome == FAILED]),
+        "cut": grid.count(ended[outcome == CUT]),
         "dropped": grid.count(requests.scheduled[requests.outcome == DROPPED]),
     }
     amounts = {

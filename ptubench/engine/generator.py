@@ -9,12 +9,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from time import perf_counter
+from time import perf_counter, time
 
 from ptubench.client.exchange import Exchange
 from ptubench.client.make import Client
 from ptubench.load.plan import Plan, Request
 from ptubench.record import Attempt, Dropped
+from ptubench.waits import retry_after
 from ptubench.workload.model import ClosedLoop
 
 LANE_WAIT = 1.0
@@ -195,11 +196,5 @@ def _wait_after(attempt: Attempt) -> float:
         return 0.0
     if attempt.outcome != "throttled":
         return LANE_WAIT if attempt.sent is None else 0.0  # not even a connection: no hurry
-    for header, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(attempt.headers[header]) * unit
-        except (KeyError, ValueError):
-            continue
-        if 0 < seconds < math.inf:
-            return seconds
-    return LANE_WAIT
+    asked = retry_after(attempt.headers, time())
+    return asked or LANE_WAIT

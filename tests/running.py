@@ -1,0 +1,106 @@
+"""The whole product in a test: `ptubench run` as a user starts it, and what it left behind."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptubench.record import Attempt, Dropped, End, Head, Tick
+from ptubench.results import store
+
+WORKLOAD = {
+    "name": "truth",
+    "prompt_tokens": 40,
+    "completion_tokens": 4,
+    "load": {"rate": "40/s", "arrivals": "constant"},
+    "duration": "2s",
+    "warmup": "0s",
+    "drain": "10s",
+}
+PATIENCE = 60
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its file, line by line, and what was said of it."""
+
+    code: int
+    said: str
+    """Standard error."""
+    summary: dict[str, Any]
+    head: Head
+    attempts: list[Attempt]
+    """In order of their index."""
+    drops: list[Dropped]
+    ticks: list[Tick]
+    end: End
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return self.summary["metrics"]
+
+    def clock(self, time: float) -> float:
+        """A time of this run as a reading of `time.perf_counter`, which all processes of the machine share."""
+        return self.head.clock_start + time
+
+    def beside(self, log: Mapping[str, Any]) -> list[tuple[Attempt, Any]]:
+        """Each attempt with its entry of a server's log, found by the id that the answer carried."""
+        return [(attempt, log[attempt.headers["x-request-id"]]) for attempt in self.attempts]
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run that is under way."""
+
+    process: subprocess.Popen
+    folder: Path
+
+    def finish(self) -> Run:
+        """Wait for its end, and read everything."""
+        self.process.wait(PATIENCE)
+        said = (self.folder / "stderr").read_text()
+        assert self.process.returncode in (0, 3, 4), said
+        lines = [line for path in (self.folder / "results").iterdir() for line in store.lines(path)]
+        attempts = [line for line in lines if isinstance(line, Attempt)]
+        (head,) = (line for line in lines if isinstance(line, Head))
+        (end,) = (line for line in lines if isinstance(line, End))
+        return Run(
+            code=self.process.returncode,
+            said=said,
+            summary=json.loads((self.folder / "stdout").read_text()),
+            head=head,
+            attempts=sorted(attempts, key=lambda attempt: attempt.index),
+            drops=[line for line in lines if isinstance(line, Dropped)],
+            ticks=[line for line in lines if isinstance(line, Tick)],
+            end=end,
+        )
+
+
+def start(folder: Path, *options: str, **keys: Any) -> Started:
+    """Start `ptubench run` in a folder of its own; `keys` of the workload stand over `WORKLOAD`'s.
+
+    The environment names no target, no key and no proxy.
+    """
+    folder.mkdir()
+    workload = folder / "workload.yaml"
+    workload.write_text(json.dumps({**WORKLOAD, **keys}))  # JSON is YAML
+    command = [sys.executable, "-m", "ptubench", "run", str(workload), "--json", "--results", str(folder / "results")]
+    env = {name: value for name, value in os.environ.items() if not name.upper().startswith(("AZURE", "OPENAI"))}
+    env = {name: value for name, value in env.items() if not name.upper().endswith("_PROXY")}
+    with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+        process = subprocess.Popen([*command, *options], stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL, env=env)
+    return Started(process, folder)
+
+
+def endpoint(url: str, *more: str) -> tuple[str, ...]:
+    """Options that name a server which speaks as Azure's v1 does."""
+    return ("--endpoint", f"{url}/openai/v1/", "--deployment", "gpt-4.1", *more)
+
+
+def finish(runs: Iterable[Started]) -> list[Run]:
+    """Wait for several runs that are under way together."""
+    return [run.finish() for run in runs]
