@@ -33,6 +33,8 @@ import numpy as np
 TICK = 0.001
 """Seconds between two looks at what is due; an event is late by up to about this much, and stamped as it left."""
 VOID_BELOW = 0.98
+PROMPT_TOKENS = 32
+"""What every answer says it read: the shortest prompt that ptubench makes."""
 WORDS = (" capacity", " and", " the", " of", " latency", " tokens", " each", " measured")
 _COMMON = {
     "created": 1_790_000_000,
@@ -108,7 +110,7 @@ def writes(tokens: int) -> list[bytes]:
 
 def usage(tokens: int) -> dict[str, int]:
     """What an answer says that it used."""
-    return {"completion_tokens": tokens, "prompt_tokens": 20, "total_tokens": 20 + tokens}
+    return {"completion_tokens": tokens, "prompt_tokens": PROMPT_TOKENS, "total_tokens": PROMPT_TOKENS + tokens}
 
 
 def whole(tokens: int) -> bytes:

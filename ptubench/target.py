@@ -53,8 +53,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     key_env: str | None = None
     header_env: tuple[tuple[str, str], ...] = ()
     """Further request headers: name, and the environment variable that holds the value."""
-    ca_file: str | None = None
-    """Certificates to trust instead of the system's."""
     sources: dict[str, str] = {}
     """Where each part came from, for the dry run: {"endpoint": "--endpoint", …}."""
     simulate: dict[str, Any] | None = None
@@ -80,6 +78,7 @@ class TargetOptions:
     trust_target: bool = False
     simulate: str | None = None
     ca_file: str | None = None
+    """Goes to whoever connects; no part of the target."""
 
 
 def resolve_target(
@@ -137,7 +136,7 @@ def simulated(target: Target, port: int) -> Target:
 
 def _parts(options: TargetOptions, file: Mapping[str, Any], env: Mapping[str, str], workload_name: str) -> Parts:
     """Every part that is given."""
-    said = {name: value for name, value in asdict(options).items() if name not in ("header", "trust_target")}
+    said = {name: value for name, value in asdict(options).items() if name not in ("header", "trust_target", "ca_file")}
     if options.auth == "auto":  # is "not given"
         del said["auth"]
     parts = gather(said.keys() | {"auth"}, said, file, env, workload_name=workload_name)
@@ -237,7 +236,7 @@ def _real(
         entra=access.entra_installed() if entra is None else entra,
     )
     access.refuse_leak(chosen, header_env, at=at, trusted=trust or endpoint.level != FILE, where=endpoint.source)
-    used = {**{key: parts.get(key) for key in ("api_style", "model", "ptu", "type", "ca_file")}, "api_version": version}
+    used = {**{key: parts.get(key) for key in ("api_style", "model", "ptu", "type")}, "api_version": version}
     used |= {"endpoint": endpoint, "deployment": deployment}
     return _addressed(
         Target(
@@ -249,7 +248,6 @@ def _real(
             auth=chosen.auth,
             key_env=chosen.key_env,
             header_env=header_env,
-            ca_file=parts["ca_file"].value if "ca_file" in parts else None,
             sources={key: part.source for key, part in used.items() if part is not None} | {"auth": chosen.source},
             **known,
         ),

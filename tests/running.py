@@ -92,7 +92,9 @@ def start(folder: Path, *options: str, **keys: Any) -> Started:
     env = {name: value for name, value in os.environ.items() if not name.upper().startswith(("AZURE", "OPENAI"))}
     env = {name: value for name, value in env.items() if not name.upper().endswith("_PROXY")}
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
-        process = subprocess.Popen([*command, *options], stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL, env=env)
+        process = subprocess.Popen(
+            [*command, *options], stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL, env=env
+        )
     return Started(process, folder)
 
 

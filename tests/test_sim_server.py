@@ -154,7 +154,7 @@ def test_a_client_that_leaves_ends_the_generation(tmp_path):
 
     assert entry["gone"]
     assert 0 < entry["completion_tokens"] < 1000
-    assert sum(tokens for _, tokens in state["minutes"]) == 10 + 4 * entry["completion_tokens"]
+    assert sum(tokens for _, tokens in state["minutes"]) == 11 + 4 * entry["completion_tokens"]
 
 
 def test_many_streams_at_once_are_all_complete(tmp_path):

@@ -35,7 +35,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "slo": ("ttft", "e2e"),
     "timeouts": ("connect", "first_byte", "idle", "total"),
     "target": (
-        *("endpoint", "deployment", "api_version", "api_style", "auth", "key_env", "headers", "ca_file"),
+        *("endpoint", "deployment", "api_version", "api_style", "auth", "key_env", "headers"),
         *("model", "ptu", "type", "ratio", "tpm_per_ptu", "simulate"),
     ),
 }

@@ -1,0 +1,256 @@
+"""The command line as a person or a script meets it: results to stdout, the rest to stderr, one sentence an error."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FAST = "gpt-4.1:50,latency=0.02,tps=2000,jitter=0"
+WORKLOAD = """
+name: quick
+prompt_tokens: 100
+completion_tokens: 20
+load: {rate: 40/s, arrivals: constant}
+duration: 1s
+warmup: 250ms
+drain: 5s
+"""
+
+
+def ptubench(*arguments, cwd, env=None, stdin=None):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "OPENAI_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "ptubench", *map(str, arguments)],
+        cwd=cwd,
+        env={**clean, "COLUMNS": "100", **(env or {})},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cli")
+
+
+@pytest.fixture(scope="module")
+def workload(folder):
+    path = folder / "quick.yaml"
+    path.write_text(WORKLOAD)
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(folder, workload):
+    """One finished run, shared by the tests that look at what it left."""
+    return ptubench("run", workload, "--simulate", FAST, "--label", "first", cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def file(folder, done):
+    (path,) = (folder / "results").glob("*-quick-first.jsonl")
+    return path
+
+
+def test_a_run_prints_its_table_and_leaves_a_run_file(done, file):
+    assert done.returncode == 0, done.stderr
+    assert "SIMULATED" in done.stdout
+    assert "VALID" in done.stdout
+    assert f"run file: results/{file.name}" in done.stderr
+
+
+def test_nothing_but_plain_text_goes_into_a_pipe(done):
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_report_shows_the_same_table_from_the_file_alone(done, file, folder):
+    again = ptubench("report", file, cwd=folder)
+
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+
+
+def test_report_as_json_is_one_document_with_numbers(file, folder):
+    summary = json.loads(ptubench("report", file, "--format", "json", cwd=folder).stdout)
+
+    assert summary["schema_version"] == 1
+    assert summary["target"]["kind"] == "simulated"
+    assert summary["run"]["label"] == "first"
+    assert summary["metrics"]["requests"]["total"] == 30
+    assert summary["metrics"]["requests"]["ok"] == 30
+
+
+def test_json_makes_stdout_exactly_one_document_and_gzip_a_smaller_file(folder, workload):
+    run = ptubench("run", workload, "--simulate", FAST, "--json", "--gzip", "--label", "zipped", cwd=folder)
+    summary = json.loads(run.stdout)
+    (path,) = (folder / "results").glob("*-quick-zipped.jsonl.gz")
+
+    assert run.returncode == 0
+    assert summary["run"]["file"].endswith(path.name)
+    assert json.loads(ptubench("report", path.relative_to(folder), "--format", "json", cwd=folder).stdout) == summary
+
+
+def test_a_workload_can_be_made_looked_at_and_changed_from_the_command_line(folder):
+    made = ptubench("init", "mine", cwd=folder)
+    looked = ptubench(
+        *("run", "mine.yaml", "--simulate", "gpt-4.1:50", "--dry-run", "--json"),
+        *("--set", "prompt_tokens=500", "--rate", "60/min", "--duration", "12m"),
+        cwd=folder,
+    )
+    plan = json.loads(looked.stdout)
+
+    assert made.returncode == 0
+    assert looked.returncode == 0, looked.stderr
+    assert 600 < plan["offered"]["requests"] < 840
+    assert plan["tokens"]["prompt"] == 500 * plan["offered"]["requests"]
+    assert not list(folder.glob("results/*mine*"))
+
+
+def test_init_never_overwrites(folder):
+    (folder / "kept.yaml").write_text("mine")
+    again = ptubench("init", "kept", cwd=folder)
+
+    assert again.returncode == 2
+    assert again.stderr == "error: kept.yaml: exists already; name another file, or remove it first\n"
+    assert (folder / "kept.yaml").read_text() == "mine"
+
+
+def test_a_dry_run_sends_nothing_and_says_it_all(folder):
+    looked = ptubench(
+        *("run", "chat", "--dry-run", "--endpoint", "https://r.openai.azure.com", "--deployment", "d"),
+        *("--model", "gpt-4.1", "--ptu", "50"),
+        cwd=folder,
+        env={"AZURE_OPENAI_API_KEY": "0" * 32},
+    )
+
+    assert looked.returncode == 0, looked.stderr
+    for said in (
+        "https://r.openai.azure.com/openai/v1/chat/completions",
+        "from --endpoint",
+        "calls/min",
+        "normalized tokens/min",
+        "utilization",
+        "enough for p50, p90, p95, p99",
+    ):
+        assert said in looked.stdout
+
+
+def test_a_dry_run_can_send_one_probe(folder):
+    looked = ptubench("run", "chat", "--dry-run", "--probe", "--simulate", FAST, cwd=folder)
+
+    assert looked.returncode == 0, looked.stderr
+    assert "the probe call was answered with status 200 by model gpt-4.1-2025-04-14" in looked.stdout
+
+
+WRONG = [
+    (
+        ["run", "chat"],
+        (
+            "error: no target: name a deployment with --endpoint https://RESOURCE.openai.azure.com --deployment NAME (or "
+            "AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_DEPLOYMENT), or simulate one with --simulate gpt-4.1:50\n"
+        ),
+    ),
+    (
+        ["run", "chat", "--simulate", "gpt-4.1:50", "--probe"],
+        "error: --probe: goes with --dry-run only; a run sends its probe call anyway\n",
+    ),
+    (
+        ["run", "chat", "--simulate", "gpt-4.1:50", "--workers", "many"],
+        "error: --workers many: write a number from 1 to 64, or auto\n",
+    ),
+    (
+        ["run", "chat", "--simulate", "gpt-4.1:50", "--set", "checks=[ttft.p99 <= 1s]", "--duration", "2m"],
+        "error: chat: checks: `ttft.p99 <= 1s`: ttft.p99 needs 368 measured calls; this workload will measure about 42; ",
+    ),
+    (["report", "none.jsonl"], "error: none.jsonl: the run file can't be opened (No such file or directory)"),
+    (["report", "none.jsonl", "--format", "pdf"], "error: --format pdf: unknown; write table or json\n"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(arguments, sentence, folder):
+    asked = ptubench(*arguments, cwd=folder)
+
+    assert asked.returncode == 2
+    assert asked.stderr.startswith(sentence)
+    assert asked.stderr.count("\n") == 1
+    assert asked.stdout == ""
+
+
+def test_a_results_folder_that_cannot_be_made_is_said_before_anything_is_sent(folder, workload):
+    (folder / "a-file").write_text("")
+    asked = ptubench("run", workload, "--simulate", FAST, "--results", "a-file/results", cwd=folder)
+
+    assert asked.returncode == 2
+    assert asked.stderr == (
+        "error: --results a-file/results: can't be made (Not a directory); name a folder that can be written\n"
+    )
+
+
+REFUSED = [
+    (["--endpoint", "http://127.0.0.1:9/v1", "--deployment", "m"], "refused the connection"),
+    (["--endpoint", "http://no-such-host.invalid/v1", "--deployment", "m"], "check the host name of --endpoint"),
+]
+
+
+@pytest.mark.parametrize(("target", "said"), REFUSED, ids=["port", "host"])
+def test_a_target_that_is_not_there_is_one_sentence_and_exit_code_5(target, said, folder, workload):
+    asked = ptubench("run", workload, *target, cwd=folder)
+
+    assert asked.returncode == 5, asked.stderr
+    assert asked.stderr.startswith("error: http://")
+    assert said in asked.stderr
+    assert asked.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("rule", "code"), [("failed.ratio <= 1%", 0), ("ttft.p50 <= 1ms", 3), ("ttft.p50 <= 10s", 0)])
+def test_the_workloads_own_checks_decide_the_exit_code(rule, code, folder, workload):
+    run = ptubench("run", workload, "--simulate", FAST, "--set", f"checks=[{rule}]", cwd=folder)
+
+    assert run.returncode == code, run.stderr
+    assert rule in run.stdout
+
+
+def test_help_names_every_command_and_each_option_has_a_help_text(folder):
+    commands = ("run", "report", "init", "simulate")
+    helps = {name: ptubench(name, "--help", cwd=folder).stdout for name in commands}
+
+    assert all(name in ptubench("--help", cwd=folder).stdout for name in commands)
+    assert "assumed" in helps["simulate"]
+    assert all(option in helps["run"] for option in ("--dry-run", "--set", "--simulate", "--ca-file", "--workers"))
+
+
+def test_version_is_that_of_the_package(folder):
+    from ptubench import __version__
+
+    assert ptubench("--version", cwd=folder).stdout == f"ptubench {__version__}\n"
+
+
+def test_a_reader_that_leaves_early_is_no_crash(file, folder):
+    shell = f"{sys.executable} -m ptubench report {file} --format json | head -n 1"
+    run = subprocess.run(["sh", "-c", shell], cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+
+    assert (run.stdout, run.stderr) == ("{\n", "")
+
+
+def test_a_file_of_the_users_folder_does_not_stand_in_for_one_of_ours(tmp_path, workload):
+    for name in ("msgspec", "typing_extensions", "uvloop"):
+        Path(tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
+    script = Path(sys.executable).with_name("ptubench")
+    run = subprocess.run(
+        [script, "run", workload, "--simulate", FAST],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stderr

@@ -1,0 +1,186 @@
+"""However a run ends, nothing is lost, nothing goes on, and the file says how it ended."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ptubench.analysis.summary import summarize
+from ptubench.record import Attempt, End
+from ptubench.results import store
+from simulated import simulated
+
+WORKLOAD = """
+name: long
+prompt_tokens: 100
+completion_tokens: {answer}
+load: {{rate: 40/s, arrivals: constant}}
+duration: 60s
+warmup: 200ms
+drain: 20s
+"""
+
+
+class Running:
+    """`ptubench run` in its own process group, against a simulated deployment of the test's own."""
+
+    def __init__(self, folder: Path, url: str, *, answer: int, workers: int = 1) -> None:
+        workload = folder / "long.yaml"
+        workload.write_text(WORKLOAD.format(answer=answer))
+        self.folder = folder / "results"
+        command = ["run", workload, "--endpoint", f"{url}/v1", "--deployment", "m", "--results", self.folder]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ptubench", *command, "--workers", str(workers)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    @property
+    def file(self) -> Path:
+        (path,) = self.folder.glob("*.jsonl")
+        return path
+
+    def until_recorded(self, attempts: int) -> None:
+        for _ in range(200):
+            files = list(self.folder.glob("*.jsonl"))
+            if files and files[0].read_bytes().count(b'"type":"attempt"') >= attempts:
+                return
+            time.sleep(0.05)
+        raise AssertionError(self.process.communicate())
+
+    def end(self) -> int:
+        self.output = self.process.communicate(timeout=20)
+        return self.process.returncode
+
+    def lines(self):
+        return list(store.lines(self.file))
+
+
+def children_of(pid: int) -> list[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(word) for word in found.stdout.split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_the_first_signal_drains_and_reports_and_exits_with_130(tmp_path):
+    with simulated(tmp_path, tps=100, ptu=500) as sim:
+        run = Running(tmp_path, sim.url, answer=50)
+        run.until_recorded(20)
+        run.process.send_signal(signal.SIGINT)
+        code = run.end()
+        summary = summarize(run.file)
+        requests = summary["metrics"]["requests"]
+        served = {entry["request_id"] for entry in sim.log(requests["ok"])}
+
+    assert code == 130, run.output
+    assert "Calls" in run.output[0]
+    assert summary["run"]["ended"] == "stopped"
+    assert requests["cut"] == 0
+    assert requests["ok"] > 0
+    assert requests["unsent"] > 1000
+    assert requests["total"] == sum(
+        requests[outcome] for outcome in ("ok", "throttled", "failed", "cut", "dropped", "unsent")
+    )
+    assert {line.headers["x-request-id"] for line in run.lines() if isinstance(line, Attempt)} <= served
+
+
+def test_the_second_signal_stops_at_once_and_what_was_in_flight_is_cut(tmp_path):
+    with simulated(tmp_path, tps=10, ptu=500) as sim:
+        run = Running(tmp_path, sim.url, answer=200)  # answers take 20 s: none ends by itself
+        for _ in range(200):
+            if list(run.folder.glob("*.jsonl")):
+                break
+            time.sleep(0.05)
+        time.sleep(1)
+        began = time.perf_counter()
+        run.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        run.process.send_signal(signal.SIGTERM)
+        code = run.end()
+        took = time.perf_counter() - began
+        *_, last = run.lines()
+
+    assert code == 130, run.output
+    assert took < 15  # the drain alone would have lasted 20
+    assert isinstance(last, End)
+    assert last.ended == "aborted"
+    assert {line.outcome for line in run.lines() if isinstance(line, Attempt)} == {"cut"}
+
+
+def test_a_signal_before_the_load_leaves_no_file(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        run = Running(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}", answer=5)
+        connection, _ = silent.accept()
+        with connection:
+            run.process.send_signal(signal.SIGTERM)
+            code = run.end()
+
+    assert code == 130
+    assert run.output[1] == "error: stopped before the load began; nothing was recorded\n"
+    assert not list(run.folder.glob("*"))
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks at processes the Linux way")
+def test_when_the_parent_is_killed_its_children_end_and_nothing_more_is_sent(tmp_path):
+    with simulated(tmp_path, tps=1000, ptu=500) as sim:
+        run = Running(tmp_path, sim.url, answer=5, workers=2)
+        run.until_recorded(20)
+        children = children_of(run.process.pid)
+        run.process.kill()
+        killed = time.perf_counter()
+        run.end()
+        while any(map(alive, children)) and time.perf_counter() - killed < 5:
+            time.sleep(0.02)
+        gone_after = time.perf_counter() - killed
+        time.sleep(1)
+        arrivals = [entry["arrived"] for entry in sim.log(1)]
+        summary = summarize(run.file)
+
+    assert len(children) == 2
+    assert gone_after < 5
+    assert not [late for late in arrivals if late > killed + 1]
+    assert summary["run"]["ended"] == "killed"
+    assert summary["metrics"]["requests"]["ok"] > 0
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks at processes the Linux way")
+def test_a_lost_worker_makes_the_run_invalid_and_loses_no_record_of_the_other(tmp_path):
+    with simulated(tmp_path, tps=1000, ptu=500) as sim:
+        workload = tmp_path / "short.yaml"
+        workload.write_text(WORKLOAD.format(answer=5).replace("60s", "4s"))
+        run = Running.__new__(Running)
+        run.folder = tmp_path / "results"
+        target = ["--endpoint", f"{sim.url}/v1", "--deployment", "m", "--results", run.folder, "--workers", "2"]
+        run.process = subprocess.Popen(
+            [sys.executable, "-m", "ptubench", "run", workload, *target, "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        run.until_recorded(10)
+        os.kill(children_of(run.process.pid)[1], signal.SIGKILL)
+        code = run.end()
+        summary = json.loads(run.output[0])
+        *_, last = run.lines()
+
+    assert code == 4, run.output
+    assert summary["validity"]["verdict"] == "invalid"
+    assert [reason["code"] for reason in summary["validity"]["reasons"] if reason["level"] == "invalid"] == [
+        "lost_worker"
+    ]
+    assert len(last.lost_workers) == 1
+    assert sum(line.worker not in last.lost_workers for line in run.lines() if isinstance(line, Attempt)) == 80
