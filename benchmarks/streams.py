@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+
 from measure import (
     CLIENT_CORE,
     HERE,

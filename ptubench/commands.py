@@ -22,7 +22,8 @@ from ptubench.load.plan import Plan, make_plan
 from ptubench.load.preview import preview
 from ptubench.ptu.capacity import Capacity, capacity
 from ptubench.sim import options as sim_options
-from ptubench.target import Target, TargetOptions, request_headers, resolve_target
+from ptubench.target.model import Target, TargetOptions
+from ptubench.target.resolve import request_headers, resolve_target
 from ptubench.workload.model import Trace, Workload
 from ptubench.workload.read import read
 from ptubench.workload.resolve import resolve

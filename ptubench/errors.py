@@ -3,7 +3,8 @@
     PtubenchError
     ├── UsageError        2  command line, workload, missing file or extra
     ├── MeasurementLost   4  the run could not be measured or its output was lost
-    └── TargetRefused     5  the target refused before any load
+    ├── TargetRefused     5  the target refused before any load
+    └── Stopped         130  a signal came before the load
 
 What a service does to a request under load is no exception: it is a record.
 Anything else that is raised is a fault of ours and crashes (exit code 1).
@@ -46,3 +47,12 @@ class TargetRefused(PtubenchError):
     """The target refused the probe: wrong name, key, address, proxy or certificate."""
 
     exit_code = Exit.TARGET
+
+
+class Stopped(PtubenchError):
+    """A signal came before the load."""
+
+    exit_code = Exit.STOPPED
+
+    def __init__(self) -> None:
+        super().__init__("stopped before the load began; nothing was recorded")

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,6 @@ def endpoint(url: str, *more: str) -> tuple[str, ...]:
     return ("--endpoint", f"{url}/openai/v1/", "--deployment", "gpt-4.1", *more)
 
 
-def finish(runs: Iterable[Started]) -> list[Run]:
+def finish(runs: Sequence[Started]) -> list[Run]:
     """Wait for several runs that are under way together."""
     return [run.finish() for run in runs]

@@ -5,19 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptubench import address
-from ptubench.access import entra_installed
 from ptubench.errors import UsageError
 from ptubench.secret import looks_secret
-from ptubench.target import (
-    NO_TARGET,
-    Target,
-    TargetOptions,
-    describe,
-    request_headers,
-    resolve_target,
-    simulated,
-)
+from ptubench.target import address
+from ptubench.target.access import entra_installed
+from ptubench.target.model import Target, TargetOptions, describe
+from ptubench.target.resolve import NO_TARGET, request_headers, resolve_target, simulated
 
 KEYS = {"AZURE_OPENAI_API_KEY": "azure-secret", "OPENAI_API_KEY": "openai-secret"}
 R = "https://r.openai.azure.com"

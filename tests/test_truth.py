@@ -264,7 +264,7 @@ def written(tmp_path_factory):
             ("cuts", cuts, {"load": {"rate": f"{CUTS}/s", "arrivals": "constant"}, "duration": "1100ms"}),
         ]
         runs = running.finish(
-            running.start(folder / name, *running.endpoint(server.base), **keys) for name, server, keys in loads
+            [running.start(folder / name, *running.endpoint(server.base), **keys) for name, server, keys in loads]
         )
         logs = [{f"{i:0{digits}}": played for i, played in enumerate(s.log)} for s, digits in ((cases, 1), (cuts, 6))]
     return {name: (run.beside(log), run) for name, run, log in zip(("cases", "cuts"), runs, logs, strict=True)}

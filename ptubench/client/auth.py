@@ -7,7 +7,7 @@ import asyncio
 from typing import Any, Protocol
 
 from ptubench.errors import TargetRefused, UsageError
-from ptubench.target import Target
+from ptubench.target.model import Target
 
 RENEW_BEFORE = 300.0
 """Seconds before its end at which a token is renewed."""

@@ -11,7 +11,7 @@ from ptubench.client.exchange import Exchange
 from ptubench.client.make import Client
 from ptubench.errors import TargetRefused
 from ptubench.stream.chat import BodyMaker
-from ptubench.target import Target
+from ptubench.target.model import Target
 from ptubench.workload.model import Workload
 
 _LIMIT = 16

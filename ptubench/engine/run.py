@@ -34,7 +34,8 @@ from ptubench.errors import MeasurementLost, UsageError
 from ptubench.load.plan import Plan
 from ptubench.ptu import catalogue
 from ptubench.results import store
-from ptubench.target import Target, describe, simulated
+from ptubench.target.model import Target, describe
+from ptubench.target.resolve import simulated
 from ptubench.workload.hashing import workload_hash
 from ptubench.workload.model import ClosedLoop, Workload
 

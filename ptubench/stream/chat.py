@@ -110,7 +110,11 @@ class Answer:
             chunk = _decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise BadEvent(f"{exc}: {_excerpt(data)}") from None
-        seen = max(map(self._choice, chunk.choices), default=_NOTHING) if chunk.choices else _NOTHING
+        seen = _NOTHING
+        for choice in chunk.choices or ():
+            held = self._choice(choice)
+            if held > seen:
+                seen = held
         if chunk.model and self.model is None:
             self.model = chunk.model[:200]
         if chunk.usage is not None:

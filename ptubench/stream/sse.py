@@ -34,9 +34,10 @@ class Decoder:
         Raises:
             EventTooLarge: an unfinished event exceeds the limit.
         """
-        whole = chunk[:6] == b"data: " and chunk[-1:] == b"\n" and chunk.find(b"\n") == len(chunk) - 2
-        if whole and self._held == 0 and self._started:
-            return [chunk[6:-2]]  # one event in one read, as nearly every read is
+        if self._started and self._held == 0:
+            line, _, rest = chunk.partition(b"\n")
+            if rest == b"\n" and line[:6] == b"data: ":
+                return [line[6:]]  # one event in one read, as nearly every read is
         return self._feed(chunk)
 
     def _feed(self, chunk: bytes) -> list[bytes]:

@@ -1,20 +1,20 @@
-"""Where the load is sent, and what is known of it.
+"""Which target is meant: options over the workload's `target:` over the environment.
 
-A `Target` holds no secret: it names the environment variables that do, and `request_headers` reads them at the last
-moment. Knows neither sockets nor the workload beyond its `target:` mapping.
+The secrets that a target names are read by `request_headers`, at the last moment. Knows neither sockets nor the workload beyond its `target:` mapping.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
 
-from ptubench import access, address
-from ptubench.address import Address
 from ptubench.errors import UsageError
-from ptubench.parts import ENVIRONMENT, FILE, OPTION, Part, Parts, gather, of_both, one_of
 from ptubench.secret import shown
+from ptubench.target import access, address
+from ptubench.target.address import Address
+from ptubench.target.model import Target, TargetOptions
+from ptubench.target.parts import ENVIRONMENT, FILE, OPTION, Part, Parts, gather, of_both, one_of
 
 TYPES = ("global", "datazone", "regional", "standard")
 NO_TARGET = (
@@ -23,62 +23,6 @@ NO_TARGET = (
 )
 _WHAT = ("model", "ptu", "type", "ratio", "tpm_per_ptu")
 _NO_NAME = "no deployment: name it with --deployment NAME, or set AZURE_OPENAI_DEPLOYMENT"
-
-
-class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """One deployment or endpoint, resolved from options, workload and environment."""
-
-    kind: str
-    """`azure`, `openai` or `simulated`."""
-    style: str
-    """`v1`, `classic` or `openai`."""
-    endpoint: str
-    """Scheme, host, port and prefix, as printed and stored; empty until the simulated deployment has started."""
-    url: str
-    """Where chat completions are posted, query included."""
-    deployment: str | None = None
-    body_model: str | None = None
-    """The `model` field of the body; None where the URL names the deployment (classic)."""
-    model: str | None = None
-    ptu: int | None = None
-    type: str | None = None
-    """`global`, `datazone`, `regional` or `standard`."""
-    ratio: float | None = None
-    """Overrides the catalogue's output ratio."""
-    tpm_per_ptu: float | None = None
-    """Overrides the catalogue's input TPM per PTU."""
-    ptu_source: str | None = None
-    auth: str = "none"
-    """`key`, `entra` or `none`."""
-    key_env: str | None = None
-    header_env: tuple[tuple[str, str], ...] = ()
-    """Further request headers: name, and the environment variable that holds the value."""
-    sources: dict[str, str] = {}
-    """Where each part came from, for the dry run: {"endpoint": "--endpoint", …}."""
-    simulate: dict[str, Any] | None = None
-    """Options of the simulated deployment that this run starts, not yet checked (`sim.options.from_mapping`)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetOptions:
-    """What the command line says; None is "not given"."""
-
-    endpoint: str | None = None
-    deployment: str | None = None
-    api_version: str | None = None
-    api_style: str | None = None
-    key_env: str | None = None
-    auth: str = "auto"
-    header: tuple[str, ...] = ()
-    model: str | None = None
-    ptu: int | None = None
-    type: str | None = None
-    ratio: float | None = None
-    tpm_per_ptu: float | None = None
-    trust_target: bool = False
-    simulate: str | None = None
-    ca_file: str | None = None
-    """Goes to whoever connects; no part of the target."""
 
 
 def resolve_target(
@@ -120,12 +64,6 @@ def request_headers(target: Target, env: Mapping[str, str]) -> dict[str, str]:
         UsageError: a variable is not set, or holds what a header can't carry.
     """
     return access.headers(target.key_env, target.header_env, style=target.style, env=env)
-
-
-def describe(target: Target) -> dict[str, Any]:
-    """What is stored of a target: names of variables, never their values."""
-    plain: dict[str, Any] = msgspec.to_builtins(target)
-    return plain
 
 
 def simulated(target: Target, port: int) -> Target:

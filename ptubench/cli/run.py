@@ -1,29 +1,16 @@
-"""The command line: options in, exit code out. Decides nothing; every command's work is in `commands`.
+"""`ptubench run`: options in, a run or a dry run, exit code out."""
 
-Results go to standard output, progress and warnings to standard error. What a command needs is imported when
-it runs, so that `--help` is quick.
-"""
+# What a command needs is imported when it runs, so that --help is quick.
+# ruff: noqa: PLC0415
 
-import inspect
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ptubench import __version__
-from ptubench.errors import Exit, PtubenchError, UsageError
-
-app = typer.Typer(
-    name="ptubench",
-    help="What will a PTU deployment do for your traffic? Calls and tokens a minute, latency, and how often a 429.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+from ptubench.cli.show import print_json, show
+from ptubench.errors import Exit, Stopped, UsageError
 
 _LOAD = "Load"
 _TARGET = "Target"
@@ -34,22 +21,6 @@ def _option(help_: str, *names: str, panel: str, **more: Any) -> Any:
     return typer.Option(*names, help=help_, rich_help_panel=panel, **more)
 
 
-def _show_version(value: bool) -> None:  # noqa: FBT001 - how typer calls it
-    if value:
-        typer.echo(f"ptubench {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
-    ] = False,
-) -> None:
-    pass
-
-
-@app.command()
 def run(
     workload: Annotated[
         str, typer.Argument(help="A workload file, or the name of a shipped one (chat, demo, …).", metavar="WORKLOAD")
@@ -162,8 +133,8 @@ def run(
     Exit codes: 0 good, 2 usage or workload, 3 a check failed, 4 the measurement is not valid,
     5 the target refused before any load, 130 stopped by a signal.
     """
-    from ptubench import commands  # noqa: PLC0415 - --help is quick without
-    from ptubench.target import TargetOptions  # noqa: PLC0415
+    from ptubench import commands
+    from ptubench.target.model import TargetOptions
 
     if probe and not dry_run:
         raise UsageError("--probe: goes with --dry-run only; a run sends its probe call anyway")
@@ -205,104 +176,11 @@ def run(
         raise typer.Exit(_run(prepared, as_json=as_json, strict=strict))
 
 
-@app.command()
-def report(
-    run_file: Annotated[Path, typer.Argument(metavar="RUN", help="A run file (.jsonl or .jsonl.gz).")],
-    format_: Annotated[str, typer.Option("--format", help="table or json.", metavar="FORMAT")] = "table",
-) -> None:
-    """Show a stored run again, computed from its file alone."""
-    from ptubench.analysis.summary import summarize  # noqa: PLC0415
-
-    if format_ not in ("table", "json"):
-        raise UsageError(f"--format {format_}: unknown; write table or json")
-    _show(summarize(run_file), as_json=format_ == "json")
-
-
-@app.command()
-def init(
-    name: Annotated[
-        str,
-        typer.Argument(help="The file is NAME.yaml; a shipped workload's name begins with that shape.", metavar="NAME"),
-    ] = "chat",
-) -> None:
-    """Write a commented workload file to start from."""
-    from ptubench.workload import shipped  # noqa: PLC0415
-
-    path = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
-    text = shipped.template(path.stem)
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise UsageError(f"{path}: exists already; name another file, or remove it first") from None
-    except OSError as exc:
-        raise UsageError(f"{path}: can't be written ({exc.strerror}); name another place") from None
-    typer.echo(f"{path} written. See what it would do:  ptubench run {path} --simulate gpt-4.1:50 --dry-run")
-
-
-def _simulate(*, host: str, port: int, log: Path | None, faults: list[str] | None, **parameters: str | None) -> None:
-    """Serve a simulated PTU deployment over HTTP, for any OpenAI client."""
-    from ptubench.sim import options, server  # noqa: PLC0415
-    from ptubench.sim.faults import parse  # noqa: PLC0415
-
-    given = {name: value for name, value in parameters.items() if value is not None}
-    server.serve(
-        options.from_mapping(given, where="simulate"),
-        host=host,
-        port=port,
-        log=log,
-        faults=parse(faults or ()),
-        watch_stdin=False,
-    )
-
-
-def _simulate_signature() -> inspect.Signature:
-    """The options of `simulate`: those of the server, then one for each parameter of the deployment."""
-    from ptubench.sim.options import parameters  # noqa: PLC0415
-
-    defaults = {"model": "gpt-4.1", "ptu": "50"}
-    own = [
-        ("host", str, typer.Option(help="Address to listen on.", metavar="HOST"), "127.0.0.1"),
-        ("port", int, typer.Option(help="Port to listen on; 0 picks a free one.", metavar="PORT"), 8000),
-        (
-            "log",
-            Path | None,
-            typer.Option(help="File for one JSON line a request, with true send times.", metavar="FILE"),
-            None,
-        ),
-        (
-            "faults",
-            list[str] | None,
-            typer.Option(help="Test aid: play KIND for a SHARE of requests, KIND:1%.", metavar="KIND:SHARE"),
-            None,
-        ),
-    ]
-    for parameter in parameters():
-        default = defaults.get(parameter.name)
-        said = "" if default or parameter.default is None else f" (default: {_default_text(parameter.default)})"
-        assumed = " (assumed: not published)" if parameter.assumed else ""
-        flag = "--" + parameter.name.replace("_", "-")
-        option = typer.Option(flag, help=f"{parameter.help}{assumed}{said}", metavar="VALUE")
-        own.append((parameter.name, str | None, option, default))
-    return inspect.Signature(
-        [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
-            for name, kind, option, default in own
-        ]
-    )
-
-
-def _default_text(value: object) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _run(prepared: Any, *, as_json: bool, strict: bool) -> int:
     """One run with its live view; the exit code."""
-    from ptubench import commands  # noqa: PLC0415
-    from ptubench.analysis.summary import summarize  # noqa: PLC0415
-    from ptubench.report import live, text  # noqa: PLC0415
+    from ptubench import commands
+    from ptubench.analysis.summary import summarize
+    from ptubench.report import live, text
 
     console = text.console(stderr=True)
     kind = "simulated" if prepared.target.simulate is not None else prepared.target.kind
@@ -312,10 +190,10 @@ def _run(prepared: Any, *, as_json: bool, strict: bool) -> int:
             prepared, say=lambda line: console.print(text.untrusted(line, limit=400)), watch=view.update
         )
     if outcome.file is None:
-        raise PtubenchStopped
+        raise Stopped
     console.print(text.untrusted(f"run file: {outcome.file}", limit=400))
     summary = summarize(outcome.file)
-    _show(summary, as_json=as_json)
+    show(summary, as_json=as_json)
     return _exit_code(summary, outcome.ended, strict=strict)
 
 
@@ -330,60 +208,17 @@ def _exit_code(summary: dict[str, Any], ended: str, *, strict: bool) -> int:
 
 
 def _dry_run(prepared: Any, *, as_json: bool, probe: bool) -> None:
-    from ptubench import commands  # noqa: PLC0415
-    from ptubench.report import preview, text  # noqa: PLC0415
-    from ptubench.target import describe  # noqa: PLC0415
+    from ptubench import commands
+    from ptubench.report import preview, text
+    from ptubench.target.model import describe
 
     planned = commands.dry_run(prepared)
     found = commands.probe_target(prepared).describe() if probe else None
     if as_json:
-        _print_json({**planned, "target": describe(prepared.target), "probe": found})
+        print_json({**planned, "target": describe(prepared.target), "probe": found})
         return
     console = text.console()
     console.print(preview.render(planned, prepared.workload, describe(prepared.target)))
     if found is not None:
         answered = f"the probe call was answered with status {found['status']} by model {found['model'] or 'unknown'}"
         console.print(text.untrusted(answered, limit=400))
-
-
-def _show(summary: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        _print_json(summary)
-        return
-    from ptubench.report import table, text  # noqa: PLC0415
-
-    text.console().print(table.render(summary))
-
-
-def _print_json(value: Any) -> None:
-    import msgspec  # noqa: PLC0415
-
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-    sys.stdout.flush()
-
-
-class PtubenchStopped(PtubenchError):
-    """A signal came before the load."""
-
-    exit_code = Exit.STOPPED
-
-    def __init__(self) -> None:
-        super().__init__("stopped before the load began; nothing was recorded")
-
-
-def main() -> None:
-    """The one place where an error becomes a message and an exit code."""
-    if "simulate" in sys.argv[1:2]:
-        _simulate.__signature__ = _simulate_signature()  # type: ignore[attr-defined]
-    app.command("simulate")(_simulate)
-    try:
-        app()
-    except PtubenchError as exc:
-        typer.echo(f"error: {exc}", err=True)
-        raise SystemExit(exc.exit_code) from None
-    except KeyboardInterrupt:
-        raise SystemExit(Exit.STOPPED) from None
-    except BrokenPipeError:
-        # Whoever read our output has left, as `head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(Exit.GOOD) from None

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from ptubench.address import Address
 from ptubench.errors import UsageError
 from ptubench.secret import looks_secret, shown
+from ptubench.target.address import Address
 
 AUTHS = ("auto", "key", "entra", "none")
 AZURE_KEY, OPENAI_KEY = "AZURE_OPENAI_API_KEY", "OPENAI_API_KEY"

@@ -1,0 +1,58 @@
+"""The command line's frame: which commands there are, and how an error ends."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from ptubench import __version__
+from ptubench.cli import init, report, run, simulate
+from ptubench.errors import Exit, PtubenchError
+
+app = typer.Typer(
+    name="ptubench",
+    help="What will a PTU deployment do for your traffic? Calls and tokens a minute, latency, and how often a 429.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001 - how typer calls it
+    if value:
+        typer.echo(f"ptubench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+for _command in (run.run, report.report, init.init):
+    app.command()(_command)
+
+
+def main() -> None:
+    """The one place where an error becomes a message and an exit code."""
+    if sys.argv[1:2] == ["simulate"]:
+        simulate.simulate.__signature__ = simulate.signature()  # type: ignore[attr-defined]
+    app.command()(simulate.simulate)
+    try:
+        app()
+    except PtubenchError as exc:
+        typer.echo(f"error: {exc}", err=True)
+        raise SystemExit(exc.exit_code) from None
+    except KeyboardInterrupt:
+        raise SystemExit(Exit.STOPPED) from None
+    except BrokenPipeError:
+        # Whoever read our output has left, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(Exit.GOOD) from None
