@@ -11,7 +11,7 @@ import msgspec
 from ptubench import loop
 from ptubench.analysis import checks
 from ptubench.client import auth
-from ptubench.client.connect import find_proxy, tls_context
+from ptubench.client.connect import address
 from ptubench.engine.probe import Probe
 from ptubench.engine.progress import Progress
 from ptubench.engine.run import Order, Outcome, expected_in_flight, probe_only
@@ -84,8 +84,7 @@ def prepare(options: RunOptions, env: Mapping[str, str]) -> Prepared:
             raise UsageError(f"{where}: {fault}")
     _check_results(options.results)
     # Proxy and authorities are read again by whoever connects; what is wrong with them is said now.
-    tls_context(options.target.ca_file)
-    find_proxy(*_scheme_and_host(target.url), env)
+    address(target.url, ca_file=options.target.ca_file, env=env)
     return Prepared(
         options=options,
         workload=workload,
@@ -120,7 +119,7 @@ def _target(options: RunOptions, workload: Workload, env: Mapping[str, str]) -> 
     target = resolve_target(options.target, workload.target, env, workload_name=workload.name)
     if target.simulate is None:
         return target
-    simulate = sim_options.from_mapping(target.simulate)
+    simulate = sim_options.from_mapping(target.simulate, where=target.sources["simulate"])
     return msgspec.structs.replace(
         target,
         simulate=msgspec.to_builtins(simulate),
@@ -177,8 +176,3 @@ def _check_results(folder: Path) -> None:
         ) from None
     if not writable:
         raise UsageError(f"--results {folder}: can't be written; name another folder")
-
-
-def _scheme_and_host(url: str) -> tuple[str, str]:
-    scheme, _, rest = url.partition("://")
-    return scheme, rest.split("/", 1)[0]

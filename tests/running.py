@@ -6,11 +6,14 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ptubench.record import Attempt, Dropped, End, Head, Tick
 from ptubench.results import store
+from ptubench.sim import answers
+from ptubench.sim.script import Pace, Script, chunked
 
 WORKLOAD = {
     "name": "truth",
@@ -81,13 +84,14 @@ class Started:
 
 
 def start(folder: Path, *options: str, **keys: Any) -> Started:
-    """Start `ptubench run` in a folder of its own; `keys` of the workload stand over `WORKLOAD`'s.
+    """Start `ptubench run` in a folder of its own; `keys` of the workload stand over `WORKLOAD`'s; None leaves one out.
 
     The environment names no target, no key and no proxy.
     """
     folder.mkdir()
     workload = folder / "workload.yaml"
-    workload.write_text(json.dumps({**WORKLOAD, **keys}))  # JSON is YAML
+    text = {name: value for name, value in {**WORKLOAD, **keys}.items() if value is not None}
+    workload.write_text(json.dumps(text))  # JSON is YAML
     command = [sys.executable, "-m", "ptubench", "run", str(workload), "--json", "--results", str(folder / "results")]
     env = {name: value for name, value in os.environ.items() if not name.upper().startswith(("AZURE", "OPENAI"))}
     env = {name: value for name, value in env.items() if not name.upper().endswith("_PROXY")}
@@ -106,3 +110,14 @@ def endpoint(url: str, *more: str) -> tuple[str, ...]:
 def finish(runs: Sequence[Started]) -> list[Run]:
     """Wait for several runs that are under way together."""
     return [run.finish() for run in runs]
+
+
+def numbered(pace: Pace, **headers: str) -> Script:
+    """Proper answers whose id is the place of their request in the server's log."""
+    numbers = count()
+    return lambda _ask: chunked(answers.healthy(pace), {"x-request-id": str(next(numbers)), **headers})
+
+
+def by_number(log: Sequence[Any]) -> dict[str, Any]:
+    """The log of a server whose answers are numbered, by their ids."""
+    return {str(number): entry for number, entry in enumerate(log)}

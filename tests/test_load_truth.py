@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import running
-from ptubench.sim import answers
-from ptubench.sim.script import Do, Pace, chunked
+from ptubench.sim.script import Do, Pace
 from servers import Authority, script_server
 
+ANSWER = Pace(tokens=2)
 RATE, DURATION = 100, 3.0
 LOADS = [(arrivals, workers) for arrivals in ("constant", "poisson") for workers in (1, 3)]
 STALL = 2.0
@@ -20,17 +20,15 @@ FIRST_STALLED = 45
 """The answer before which a server stalls: by then no connection is left that was opened before the load."""
 
 
-def numbered(*, stall_at=None, close=False):
-    """Short answers whose id is the place of their request in the server's log; before one of them the whole server stalls."""
-    numbers = count()
+def stalling(**headers):
+    """Before one of its answers the whole server stalls."""
+    answer, numbers = running.numbered(ANSWER, **headers), count()
 
-    def script(_ask):
-        number = next(numbers)
-        if number == stall_at:
+    def script(ask):
+        if next(numbers) == FIRST_STALLED:
             time.sleep(STALL)  # this thread is the server: it reads, answers and shakes hands with nobody
-        headers = {"x-request-id": str(number), **({"connection": "close"} if close else {})}
-        yield from chunked(answers.healthy(Pace(tokens=2)), headers)
-        if close:
+        yield from answer(ask)
+        if headers:
             yield Do.CLOSE
 
     return script
@@ -50,19 +48,18 @@ class Seen:
 
 def seen(run, log, mine):
     arrived = [played.ask.arrived - run.head.clock_start for played in log if mine(played.ask)]
-    pairs = run.beside({str(number): played for number, played in enumerate(log)})
-    return Seen(run, pairs, np.sort(arrived)[1:], len(arrived))
+    return Seen(run, run.beside(running.by_number(log)), np.sort(arrived)[1:], len(arrived))
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """All runs of this file at once: each kind of load with one worker and with three, and two on servers that stall."""
     folder, authority = tmp_path_factory.mktemp("load"), Authority()
-    stalling = {"load": {"rate": f"{STALL_RATE}/s", "arrivals": "constant"}, "duration": "4s"}
+    stalled = {"load": {"rate": f"{STALL_RATE}/s", "arrivals": "constant"}, "duration": "4s"}
     with (
-        script_server(numbered()) as server,
-        script_server(numbered(stall_at=FIRST_STALLED)) as slow,
-        script_server(numbered(stall_at=FIRST_STALLED, close=True), tls=authority.serving()) as shy,
+        script_server(running.numbered(ANSWER)) as server,
+        script_server(stalling()) as slow,
+        script_server(stalling(connection="close"), tls=authority.serving()) as shy,
     ):
         started = [
             running.start(
@@ -76,8 +73,8 @@ def world(tmp_path_factory):
         ]
         trusting = ("--ca-file", str(authority.file(folder)))
         started += [
-            running.start(folder / "slow", *running.endpoint(slow.base), **stalling),
-            running.start(folder / "shy", *running.endpoint(shy.base, *trusting), **stalling),
+            running.start(folder / "slow", *running.endpoint(slow.base), **stalled),
+            running.start(folder / "shy", *running.endpoint(shy.base, *trusting), **stalled),
         ]
         *loads, slow_run, shy_run = running.finish(started)
         found = {
@@ -185,6 +182,6 @@ def test_a_stall_does_not_change_the_load(world, name):
     attempts = world[name].run.attempts
     lag = [attempt.taken - attempt.scheduled for attempt in attempts]
 
-    assert [attempt.scheduled for attempt in attempts] == pytest.approx([i / STALL_RATE for i in range(len(attempts))])
+    assert [attempt.scheduled for attempt in attempts] == [round(i / STALL_RATE, 6) for i in range(len(attempts))]
     assert len(attempts) == world[name].run.head.planned
     assert np.percentile(lag, 99) < 0.05 * STALL

@@ -66,7 +66,7 @@ def run(
     api_style: Annotated[
         str | None, _option("v1, classic or openai; default: by the URL.", metavar="STYLE", panel=_TARGET)
     ] = None,
-    auth: Annotated[str, _option("auto, key or entra.", metavar="HOW", panel=_TARGET)] = "auto",
+    auth: Annotated[str, _option("auto, key, entra or none.", metavar="HOW", panel=_TARGET)] = "auto",
     key_env: Annotated[
         str | None,
         _option("Environment variable with the key; default: AZURE_OPENAI_API_KEY.", metavar="VAR", panel=_TARGET),

@@ -126,11 +126,10 @@ async def open_connection(connection: Connection, where: Address, exchange: Exch
                 secured = perf_counter()
                 await _tls(connection, where.tls, where.host)
                 exchange.tls_s = perf_counter() - secured
-    except TimeoutError:
+    except BaseException as exc:
         connection.close()
-        raise Failed("connect_timeout", f"{where.host}:{where.port} after {limit:g} s") from None
-    except Failed:
-        connection.close()
+        if isinstance(exc, TimeoutError):
+            raise Failed("connect_timeout", f"{where.host}:{where.port} after {limit:g} s") from None
         raise
     exchange.connect_s = perf_counter() - began
     if connection.transport is not None:

@@ -56,6 +56,11 @@ class Exchange:
     )
 
     def __init__(self) -> None:
+        self.resent = False
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything: as if it had never been sent."""
         self.answer = Answer()
         self.connect_s: float | None = None
         self.tls_s: float | None = None
@@ -67,7 +72,6 @@ class Exchange:
         self.headers: dict[str, str] = {}
         self.failure: str | None = None
         self.error: str | None = None
-        self.resent = False
         self.flags: tuple[str, ...] = ()
 
     def fail(self, kind: str, text: str = "") -> None:

@@ -102,11 +102,7 @@ class Connection(asyncio.Protocol):
             exchange.answered = at
         if self._in_head:
             self._head_bytes += len(data)
-        stop = None
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
-            stop = self._why(exc)
+        stop = self._parse(data)
         if stop is not None:
             self._finish(stop.kind, stop.text)
         elif self._complete:
@@ -132,15 +128,18 @@ class Connection(asyncio.Protocol):
         else:
             self._finish("broken_stream", "reset" if exc else "closed before the end of the answer")
 
-    def _why(self, exc: Exception) -> "_Stop | None":
-        """What the parser complained of: a reason to give the answer up, or None."""
-        if isinstance(exc, httptools.HttpParserCallbackError):
+    def _parse(self, data: bytes) -> "_Stop | None":
+        """Feed the parser; a reason to give the answer up, or None."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as exc:
             if isinstance(exc.__context__, _Stop):
                 return exc.__context__
-            raise exc  # a fault of ours
-        if not self._complete:
-            return _Stop("bad_http", chat.one_line(str(exc)))
-        self._more = True
+            raise  # a fault of ours
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+            if not self._complete:
+                return _Stop("bad_http", chat.one_line(str(exc)))
+            self._more = True
         return None
 
     # what the parser calls

@@ -76,7 +76,7 @@ class TimedClient:
                 if exchange.failure != "closed":
                     self._keep(connection)
                     return
-                exchange.__init__()  # type: ignore[misc] # as if it had never been sent
+                exchange.restart()
                 exchange.resent = True
             connection = await self._open(exchange)
             await connection.perform(exchange, request)

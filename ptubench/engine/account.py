@@ -9,13 +9,18 @@ class Account:
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
+        self.stopping = False
+        """Set when nothing more is offered, whatever the plan says."""
         self._in_flight: dict[int, int] = {}
 
     def at(self, now: float) -> None:
         """It is `now` seconds since the start."""
         progress = self.progress
         progress.now = now
-        progress.phase = "warm-up" if now < progress.warmup else "load" if now < progress.duration else "drain"
+        if self.stopping or now >= progress.duration:
+            progress.phase = "drain"
+        else:
+            progress.phase = "warm-up" if now < progress.warmup else "load"
 
     def add(self, line: Line) -> None:
         """Take one line of the run file."""

@@ -98,7 +98,8 @@ class Crew:
                 self._tell(Command(headers=headers))
             if now > last and len(self._done) < len(self._workers):
                 for child in self._workers:
-                    child.process.kill()
+                    with contextlib.suppress(ProcessLookupError):
+                        child.process.kill()
 
     async def _read(self, number: int) -> None:
         """One worker's lines: records go to the file as they are, and into the account."""
@@ -153,10 +154,12 @@ class Crew:
 
     def stop(self) -> None:
         """Offer nothing more; what is in flight may end."""
+        self._account.stopping = True
         self._tell(Command(halt=1.0))
 
     def abort(self) -> None:
         """Offer nothing more, and cut what is in flight."""
+        self._account.stopping = True
         self._tell(Command(halt=0.0))
 
     def end(self, ended: Ended, finished: float, state: dict[str, Any] | None) -> record.End:

@@ -30,7 +30,7 @@ from ptubench.engine.messages import Config
 from ptubench.engine.probe import Probe, probe
 from ptubench.engine.progress import Progress
 from ptubench.engine.stop import Ended, Signals
-from ptubench.errors import MeasurementLost, UsageError
+from ptubench.errors import MeasurementLost, TargetRefused, UsageError
 from ptubench.load.plan import Plan
 from ptubench.ptu import catalogue
 from ptubench.results import store
@@ -41,6 +41,7 @@ from ptubench.workload.model import ClosedLoop, Workload
 
 _LEAD = 0.1  # seconds between the word to go and t = 0
 _MAX_WARM = 2000
+_TOKEN_AGAIN = 30.0  # seconds until a token is asked for again that could not be had
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +139,7 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
             file.write(record.encode(_head(order, target, found, run_id=run_id, salt=salt, zero=zero, unix=unix)))
             file.flush()
             signals.loaded(stop=crew.stop, abort=crew.abort)
-            await crew.load(file, zero, keys.renew)
+            await crew.load(file, zero, keys.renewed)
             finished = time.perf_counter() - zero
             last = crew.end(signals.ended, finished, await _simulated_state(target))
             if not crew.trouble:
@@ -177,7 +178,20 @@ class _Keys:
         self._fixed = order.headers
         self._credential = order.credential
         self._target = target
+        self._say = order.say
         self._expires = 0.0
+        self._again = 0.0
+
+    async def renewed(self) -> dict[str, str] | None:
+        """Like `renew`, under load: no token is no reason to end; the answers will tell."""
+        if time.time() < self._again:
+            return None
+        try:
+            return await self.renew()
+        except TargetRefused as exc:
+            self._say(f"warning: {exc}")
+            self._again = time.time() + _TOKEN_AGAIN
+            return None
 
     async def renew(self) -> dict[str, str] | None:
         """Fresh headers, or None while the old ones hold."""
