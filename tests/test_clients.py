@@ -1,0 +1,327 @@
+"""The other two clients, tokens instead of keys, and the probe: each says the same as the timed client would."""
+
+import asyncio
+import textwrap
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from ptubench.client import auth
+from ptubench.client.exchange import Exchange
+from ptubench.client.make import make_client
+from ptubench.engine.probe import probe
+from ptubench.errors import TargetRefused, UsageError
+from ptubench.sim import answers
+from ptubench.sim.script import Pace, chunked
+from ptubench.target.model import Target
+from ptubench.workload.model import Class, Fixed, OpenLoop, Stage, Timeouts, Workload
+from servers import fault_server, healthy_server, script_server
+
+BODY = b'{"messages":[{"role":"user","content":" hi"}],"max_tokens":8,"stream":true}'
+
+
+def make(kind, url, *, stream=True, idle=1.0, headers=None):
+    return make_client(
+        kind,
+        url=url,
+        headers=headers or {},
+        timeouts=Timeouts(connect=1.0, first_byte=1.0, idle=idle, total=5.0),
+        stream=stream,
+        ca_file=None,
+        env={},
+        max_connections=10,
+    )
+
+
+def send(kind, url, *, body=BODY, times=1, **how):
+    async def all_of_them():
+        client = make(kind, url, **how)
+        done = []
+        for _ in range(times):
+            done.append(Exchange())
+            await client.send(body, done[-1])
+        await client.close()
+        return done, client.gaps
+
+    return asyncio.run(all_of_them())
+
+
+# --- httpx
+
+
+def test_httpx_sees_the_same_answer_as_the_timed_client():
+    with healthy_server(tokens=8, ttft=0.1, gap=0.02) as server:
+        seen = {kind: send(kind, server.url)[0][0] for kind in ("timed", "httpx")}
+    facts = {
+        kind: (
+            exchange.failure,
+            exchange.status,
+            exchange.answer.content_events,
+            exchange.answer.completion_tokens,
+            exchange.answer.finish,
+            exchange.flags,
+        )
+        for kind, exchange in seen.items()
+    }
+
+    assert facts["httpx"] == facts["timed"]
+    assert seen["httpx"].answer.first_content - seen["httpx"].sent >= 0.1
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "reset_before_headers",
+        "close_before_headers",
+        "reset_midstream",
+        "close_midstream",
+        "stall_midstream",
+        "http_400",
+        "http_500",
+        "throttled_ms",
+        "error_event",
+        "not_json",
+        "no_usage",
+        "no_done",
+        "html",
+        "no_content",
+    ],
+)
+def test_httpx_names_faults_as_the_timed_client_does(kind):
+    with fault_server(kind) as server:
+        (timed,), _ = send("timed", server.url, idle=0.3)
+        (httpx,), _ = send("httpx", server.url, idle=0.3)
+
+    assert (httpx.failure, httpx.status) == (timed.failure, timed.status)
+
+
+def test_httpx_names_a_port_where_nobody_listens():
+    (exchange,), _ = send("httpx", "http://127.0.0.1:9/v1/chat/completions")
+
+    assert exchange.failure == "refused"
+
+
+# --- the user's own function
+
+
+CLIENT = """
+import asyncio
+
+class Busy(Exception):
+    status_code = 429
+    class response:
+        headers = {"retry-after-ms": "250", "set-cookie": "secret"}
+
+async def good(call):
+    assert call.body["messages"][0]["content"] == " hi"
+    await asyncio.sleep(0.05)
+    yield "one "
+    await asyncio.sleep(0.02)
+    yield "two"
+    yield {"prompt_tokens": 8, "completion_tokens": 2}
+
+async def busy(call):
+    raise Busy("slow down")
+    yield
+
+async def broken(call):
+    yield "some"
+    raise RuntimeError("it broke")
+
+async def silent(call):
+    return
+    yield
+
+def plain(call):
+    return "no generator"
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "own_client.py").write_text(textwrap.dedent(CLIENT))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_users_own_function_is_measured_as_an_application_sees_it(own):
+    (exchange,), gaps = send("own_client:good", "http://127.0.0.1:9/v1")
+
+    assert exchange.failure is None
+    assert (exchange.status, exchange.answer.prompt_tokens, exchange.answer.completion_tokens) == (200, 8, 2)
+    assert exchange.answer.first_content - exchange.sent >= 0.05
+    assert gaps.events == 2
+
+
+def test_a_429_that_the_users_client_raises_is_a_429(own):
+    (exchange,), _ = send("own_client:busy", "http://127.0.0.1:9/v1")
+
+    assert (exchange.status, exchange.failure) == (429, None)
+    assert exchange.headers == {"retry-after-ms": "250"}
+
+
+@pytest.mark.parametrize(
+    ("name", "failure", "error"),
+    [
+        ("broken", "client_error", "RuntimeError: it broke"),
+        ("silent", "no_content", "the function yielded no text"),
+    ],
+)
+def test_what_goes_wrong_in_the_users_client_is_a_named_failure(own, name, failure, error):
+    (exchange,), _ = send(f"own_client:{name}", "http://127.0.0.1:9/v1")
+
+    assert (exchange.failure, exchange.error) == (failure, error)
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        (
+            "no_such_module:f",
+            (
+                "client: no_such_module:f: can't be imported (No module named 'no_such_module'); "
+                "give an importable package.module:function"
+            ),
+        ),
+        (
+            "own_client:plain",
+            "client: own_client:plain: is no async generator function; it must be `async def` and `yield` its pieces",
+        ),
+    ],
+)
+def test_a_function_that_cannot_be_used_is_one_sentence(own, spec, sentence):
+    with pytest.raises(UsageError) as raised:
+        send(spec, "http://127.0.0.1:9/v1")
+
+    assert str(raised.value) == sentence
+
+
+# --- tokens
+
+
+@dataclass
+class FakeCredential:
+    """Gives a new token each time it is asked; remembers for what."""
+
+    fault: str | None = None
+    asked: int = 0
+    scope: str = ""
+
+    def get_token(self, *scopes):
+        self.asked += 1
+        (self.scope,) = scopes
+        if self.fault:
+            raise RuntimeError(self.fault)
+
+        @dataclass
+        class Token:
+            token: str = f"fake-token-{self.asked}"
+            expires_on: int = int(time.time()) + 3600
+
+        return Token()
+
+
+def target(url, style="v1"):
+    return Target(kind="azure", style=style, endpoint=url, url=url, deployment="d", body_model="d")
+
+
+@pytest.mark.parametrize(
+    ("url", "style", "scope"),
+    [
+        ("https://r.openai.azure.com/openai/v1/chat/completions", "v1", "https://ai.azure.com/.default"),
+        (
+            "https://r.openai.azure.com/openai/deployments/d/x?api-version=1",
+            "classic",
+            "https://cognitiveservices.azure.com/.default",
+        ),
+        ("https://r.openai.azure.us/openai/v1/chat/completions", "v1", "https://cognitiveservices.azure.us/.default"),
+        (
+            "https://r.openai.azure.cn:443/openai/v1/chat/completions",
+            "v1",
+            "https://cognitiveservices.azure.cn/.default",
+        ),
+    ],
+)
+def test_a_token_is_asked_for_the_scope_of_the_targets_cloud(url, style, scope):
+    credential = FakeCredential()
+    headers, expires = asyncio.run(auth.bearer(credential, target(url, style)))
+
+    assert credential.scope == scope
+    assert headers == {"Authorization": "Bearer fake-token-1"}
+    assert expires > time.time()
+
+
+def test_a_credential_that_gives_no_token_is_one_sentence_without_its_details():
+    with pytest.raises(TargetRefused) as raised:
+        asyncio.run(
+            auth.bearer(
+                FakeCredential(fault="not signed in\nlong trace"), target("https://r.openai.azure.com/openai/v1")
+            )
+        )
+
+    assert str(raised.value) == (
+        "Entra gave no token for https://ai.azure.com/.default: not signed in; "
+        "sign in with `az login`, or set a key in AZURE_OPENAI_API_KEY"
+    )
+
+
+# --- the probe
+
+
+def workload(*, stream=True):
+    return Workload(
+        name="w",
+        classes=(Class(prompt=Fixed(tokens=32), completion=Fixed(tokens=8)),),
+        load=OpenLoop(stages=(Stage(value=1, seconds=1),)),
+        duration=1.0,
+        warmup=0.0,
+        stream=stream,
+    )
+
+
+def probed(url):
+    return asyncio.run(probe(lambda: make("timed", url, idle=0.3), target(url), workload()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("http_400", "check the workload's parameters against what the model accepts"),
+        ("http_401", "check the key in the environment, and that it belongs to this resource"),
+        ("http_403", "check the key's or identity's role, and the resource's network rules"),
+        ("http_404", "check --deployment, --endpoint and --api-style"),
+        ("redirect", "give --endpoint the final address"),
+        ("html", "check --endpoint and --api-style: this is no chat completions address"),
+        ("garbage", "check scheme and port of --endpoint"),
+    ],
+)
+def test_a_target_that_refuses_the_probe_is_one_sentence_with_its_words_and_the_way_out(kind, said):
+    with fault_server(kind) as server, pytest.raises(TargetRefused) as raised:
+        probed(server.url)
+
+    assert str(raised.value).startswith(f"{server.url}: ")
+    assert str(raised.value).endswith(said)
+
+
+@pytest.mark.parametrize("kind", ["throttled_ms", "http_500", "http_503", "stall_midstream"])
+def test_a_busy_or_stumbling_target_is_only_a_warning(kind):
+    with fault_server(kind) as server:
+        found = probed(server.url)
+
+    assert found.warning is not None
+
+
+def test_the_limits_name_is_found_by_the_probe():
+    asked = []
+
+    def old_server(ask):
+        asked.append(ask.body)
+        if b"max_completion_tokens" in ask.body:
+            return answers.refused(400, "unknown_parameter", "Unrecognized argument: max_completion_tokens", {})
+        return chunked(answers.healthy(Pace(tokens=3, ttft=0.0, gap=0.0)))
+
+    with script_server(old_server) as server:
+        found = probed(server.url)
+
+    assert found.limit_field == "max_tokens"
+    assert len(asked) == 2
