@@ -268,9 +268,26 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def _busy() -> tuple[float, float, float]:
+    """The clock; CPU seconds of the whole machine; those of this program and of its children that have ended."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text(encoding="ascii").split("\n")[0].split()[1:9]]
+    idle = ticks[3] + ticks[4]
+    return time.perf_counter(), (sum(ticks) - idle) / os.sysconf("SC_CLK_TCK"), sum(os.times()[:4])
+
+
+_BEGAN = _busy()
+
+
+def others() -> float:
+    """Cores that other programs kept busy since this one began: noise in its figures."""
+    clock, machine, own = (now - then for now, then in zip(_busy(), _BEGAN, strict=True))
+    return max(0.0, machine - own) / clock
+
+
 def conclude(title: str, figures: Sequence[Figure], *details: str) -> None:
     """Print the results, and end with 1 if a figure failed or could not be measured."""
     print(f"### {title}\n")
+    print(f"Meanwhile other programs kept {others():.2f} of {len(CORES)} cores busy.\n")
     for detail in details:
         print(f"{detail}\n")
     print(table(("figure", "target", "measured", "verdict", "note"), (figure.row() for figure in figures)))

@@ -1,9 +1,12 @@
 """What looks like a secret, and how to name a value in a message without giving one away.
 
 A guess by shape, so it errs on the careful side: what is taken for a key is refused or hidden, never stored.
+Secrets that are known are found wherever a server or a library repeats them.
 """
 
+import os
 import re
+from collections.abc import Iterable
 
 _SHAPES = re.compile(
     r"""
@@ -21,6 +24,10 @@ _NAMES = {
     *("password", "passwd", "secret", "client_secret", "credential", "credentials"),
 }
 
+_HIDDEN = "(not shown)"
+_LEAST = 8
+"""Characters: what is shorter is a placeholder such as `EMPTY`, and a beginning that short gives nothing away."""
+
 
 def looks_secret(text: str) -> bool:
     """Whether a text has the shape of a key or a token, or holds one."""
@@ -36,6 +43,22 @@ def shown(value: object, *, most: int = 60) -> str:
     """A value as a message may name it: one line of at most `most` characters, printable, and no secret."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     if looks_secret(text):
-        return "(not shown)"
+        return _HIDDEN
     line = "".join(char if char.isprintable() else " " for char in text).strip()
     return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def words(values: Iterable[str]) -> tuple[str, ...]:
+    """The words of request headers that hold secrets: of `Bearer KEY` a server repeats the key alone."""
+    return tuple(word for value in values for word in value.split())
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """A text that somebody else wrote, without the secrets that it repeats, also where it ends inside one."""
+    for secret in secrets:
+        at = text.find(secret[:_LEAST]) if len(secret) >= _LEAST else -1
+        while at >= 0:
+            length = len(os.path.commonprefix((text[at:], secret)))
+            text = text[:at] + _HIDDEN + text[at + length :]
+            at = text.find(secret[:_LEAST], at + len(_HIDDEN))
+    return text

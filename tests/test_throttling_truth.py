@@ -14,7 +14,7 @@ PROMPT, COMPLETION, RATIO = 40, 5, 2.0
 COST = PROMPT + RATIO * COMPLETION
 CAPACITY = 80
 """Calls a second that the deployment takes."""
-DEPTH_CALLS = 40
+DEPTH_CALLS = 80
 DEPLOYMENT = {
     "model": "law",
     "ptu": 2,
@@ -26,9 +26,15 @@ DEPLOYMENT = {
     "depth": DEPTH_CALLS / CAPACITY,
     "level": "full",
 }
-WARMUP, DURATION = 2.0, 7.0
+WARMUP, WINDOW = 1.0, 3.0
+FILLING = 3
+"""Load of the warm-up: the bucket is full again, whatever ran out before the load began."""
 LOADS = {1.25: "poisson", 2.0: "constant"}
 """Offered load as a multiple of the capacity, and its arrivals."""
+
+
+def stage(load, seconds):
+    return {"rate": f"{load * CAPACITY * 60:.0f}/min", "for": f"{seconds}s"}
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +49,11 @@ def throttled(tmp_path_factory):
                 folder / f"at {load}",
                 *("--endpoint", f"{server.url}/openai/v1/", "--deployment", "law", "--model", "law", "--ptu", "2"),
                 *("--ratio", f"{RATIO}", "--tpm-per-ptu", str(DEPLOYMENT["tpm_per_ptu"])),
-                load={"rate": f"{load * CAPACITY * 60:.0f}/min", "arrivals": arrivals},
+                load={"arrivals": arrivals, "stages": [stage(FILLING, WARMUP), stage(load, WINDOW)]},
                 prompt_tokens=PROMPT,
                 completion_tokens=COMPLETION,
                 warmup=f"{WARMUP}s",
-                duration=f"{DURATION}s",
+                duration=None,
             )
             for (load, arrivals), server in zip(LOADS.items(), (low, high), strict=True)
         ]
@@ -115,7 +121,7 @@ def test_the_429s_stand_in_the_timeline_where_the_server_gave_them(throttled, lo
     assert np.abs(in_place - [row["throttled"] for row in rows]).sum() <= 0.1 * len(
         refused
     )  # at an edge, the one or other
-    assert all(row["throttled"] for row in rows if run.head.window[0] <= row["t_s"] < DURATION)
+    assert all(row["throttled"] for row in rows if run.head.window[0] <= row["t_s"] < WARMUP + WINDOW)
 
 
 @pytest.mark.parametrize("load", LOADS)

@@ -13,9 +13,10 @@ from time import perf_counter
 
 import httpx2
 
+from ptubench import secret
 from ptubench.client import judge
-from ptubench.client.connect import tls_context
-from ptubench.client.exchange import Exchange, GapSink
+from ptubench.client.connect import Address
+from ptubench.client.exchange import Exchange, GapSink, fixed_headers
 from ptubench.client.http1 import MAX_BODY
 from ptubench.stream import chat, sse
 from ptubench.workload.model import Timeouts
@@ -37,20 +38,24 @@ class HttpxClient:
     def __init__(
         self,
         url: str,
+        where: Address,
         *,
         headers: Mapping[str, str],
         timeouts: Timeouts,
         stream: bool,
-        ca_file: str | None,
         max_connections: int,
     ) -> None:
         self._url = url
+        self._proxy = where.proxy
         self._stream = stream
         self._total = timeouts.total
         self.gaps = GapSink()
         self._client = httpx2.AsyncClient(
             http2=importlib.util.find_spec("h2") is not None,
-            verify=tls_context(ca_file),
+            verify=where.tls or True,
+            # Its own reading of the environment would send plain requests, key and all, through HTTP_PROXY.
+            trust_env=False,
+            proxy=where.proxy and httpx2.Proxy(f"http://{where.proxy.name}", headers=where.proxy.headers),
             timeout=httpx2.Timeout(timeouts.idle, connect=timeouts.connect, pool=None),
             limits=httpx2.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
             follow_redirects=False,
@@ -59,7 +64,8 @@ class HttpxClient:
 
     def authorize(self, headers: Mapping[str, str]) -> None:
         """Use these request headers from now on."""
-        self._client.headers.update({"Content-Type": "application/json", **headers})
+        self._client.headers.update({**fixed_headers(stream=self._stream), **headers})
+        self.secrets = secret.words((*headers.values(), *(self._proxy.headers.values() if self._proxy else ())))
 
     async def warm(self, connections: int) -> int:  # noqa: ARG002 - its pool opens them on demand
         """It has no way to open a connection without a request."""
@@ -73,7 +79,7 @@ class HttpxClient:
                 await self._read(exchange, answer)
         except TimeoutError:
             exchange.fail("total_timeout", f"after {self._total:g} s")
-        except (httpx2.TransportError, httpx2.InvalidURL) as exc:
+        except Exception as exc:  # noqa: BLE001 - more gets out of it than it names, and no attempt may be lost
             exchange.fail(self._kind(exc, exchange), chat.one_line(f"{type(exc).__name__}: {exc}"))
         if exchange.end is None:
             exchange.end = perf_counter()
@@ -145,4 +151,5 @@ class HttpxClient:
             return "first_byte_timeout"
         if exchange.answered is None and isinstance(exc, httpx2.RemoteProtocolError | httpx2.ReadError):
             return "closed"
-        return next(kind for known, kind in _KINDS if isinstance(exc, known))
+        unknown = "closed" if exchange.answered is None else "broken_stream"
+        return next((kind for known, kind in _KINDS if isinstance(exc, known)), unknown)

@@ -32,7 +32,12 @@ class Proxy(NamedTuple):
     @property
     def name(self) -> str:
         """Host and port, without the password."""
-        return f"{self.host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What it wants to hear beside the tunnel's target."""
+        return {} if self.authorization is None else {"Proxy-Authorization": self.authorization}
 
 
 class Address(NamedTuple):
@@ -87,23 +92,24 @@ def find_proxy(scheme: str, host: str, env: Mapping[str, str]) -> Proxy | None:
     Raises:
         UsageError: the variable holds no proxy that can be used.
     """
-    proxies = {name.lower(): value for name, value in env.items() if name.lower().endswith("_proxy") and value}
+    # Where both are set, the name in lower case wins, as for curl and in urllib: it sorts last.
+    proxies = {name.lower(): value for name, value in sorted(env.items()) if name.lower().endswith("_proxy") and value}
     text = proxies.get(f"{scheme}_proxy")
     if text is None or proxy_bypass_environment(host, {"no": proxies.get("no_proxy", "")}):
         return None
     variable = f"{scheme.upper()}_PROXY"
-    parts = urlsplit(text if "//" in text else f"//{text}")
     try:
-        port = parts.port or 80
+        parts = urlsplit(text if "//" in text else f"//{text}")
+        usable = parts.scheme in ("", "http") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        port = 0
-    if parts.scheme not in ("", "http") or not parts.hostname or not port:
+        usable = False  # and the reason may quote the password
+    if not usable:
         raise UsageError(f"{variable}: only proxies of the form http://host:port can be used; unset it or correct it")
     authorization = None
     if parts.username is not None:
         secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = "Basic " + base64.b64encode(secret.encode()).decode()
-    return Proxy(parts.hostname, port, authorization)
+    return Proxy(parts.hostname or "", parts.port or 80, authorization)
 
 
 async def open_connection(connection: Connection, where: Address, exchange: Exchange, limit: float) -> None:
@@ -204,8 +210,7 @@ class _Tunnel(asyncio.Protocol):
         assert self._transport is not None  # noqa: S101 - just opened
         host = f"[{where.host}]" if ":" in where.host else where.host
         lines = [f"CONNECT {host}:{where.port} HTTP/1.1", f"Host: {host}:{where.port}"]
-        if proxy.authorization is not None:
-            lines.append(f"Proxy-Authorization: {proxy.authorization}")
+        lines += [f"{name}: {value}" for name, value in proxy.headers.items()]
         self._transport.write("\r\n".join((*lines, "", "")).encode("latin-1"))
         await self._ready
         status = bytes(self._answer).split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)

@@ -1,8 +1,8 @@
 """One request and its answer on the wire, as a client saw it. Times are readings of `time.perf_counter`."""
 
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 
-from ptubench import histogram
+from ptubench import __version__, histogram, secret
 from ptubench.stream.chat import Answer
 
 KEPT_HEADERS = frozenset(
@@ -25,6 +25,16 @@ KEPT_HEADERS = frozenset(
     )
 )
 """Headers of an answer that say something about the service; no other is stored."""
+
+
+def fixed_headers(*, stream: bool) -> dict[str, str]:
+    """The headers of every request, beside its secrets; names in lower case."""
+    return {
+        "user-agent": f"ptubench/{__version__}",
+        "content-type": "application/json",
+        "accept": "text/event-stream" if stream else "application/json",
+        "accept-encoding": "identity",  # an answer is stamped and read as it comes
+    }
 
 
 class Failed(Exception):
@@ -86,6 +96,14 @@ class Exchange:
         if key in KEPT_HEADERS:
             text = value.decode("latin-1")
             self.headers[key] = "".join(c for c in text if c.isprintable())[:200]
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Take out what a server or a library has repeated of the request's secrets."""
+        secrets, answer = tuple(secrets), self.answer
+        self.error = self.error and secret.hide(self.error, secrets)
+        self.headers = {name: secret.hide(value, secrets) for name, value in self.headers.items()}
+        answer.model = answer.model and secret.hide(answer.model, secrets)
+        answer.finish = answer.finish and secret.hide(answer.finish, secrets)
 
 
 class GapSink:

@@ -13,6 +13,8 @@ class Client(Protocol):
     """What the load generator needs of a client."""
 
     gaps: GapSink
+    secrets: tuple[str, ...]
+    """What no answer may give away (`Exchange.hide`)."""
 
     def authorize(self, headers: Mapping[str, str]) -> None:
         """Use these request headers from now on."""
@@ -43,14 +45,19 @@ def make_client(
     Raises:
         UsageError: proxy, CA file or function can't be used.
     """
+    where = address(url, ca_file=ca_file, env=env)
     if kind == "timed":
-        where = address(url, ca_file=ca_file, env=env)
         return TimedClient(url, where, headers=headers, timeouts=timeouts, stream=stream)
     if kind == "httpx":
         from ptubench.client.compat import HttpxClient  # noqa: PLC0415 - heavy, and rarely asked for
 
         return HttpxClient(
-            url, headers=headers, timeouts=timeouts, stream=stream, ca_file=ca_file, max_connections=max_connections
+            url,
+            where,
+            headers=headers,
+            timeouts=timeouts,
+            stream=stream,
+            max_connections=max_connections,
         )
     from ptubench.client.custom import CustomClient, load_function  # noqa: PLC0415 - rarely asked for
 

@@ -10,9 +10,9 @@ import contextlib
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from ptubench import __version__
+from ptubench import secret
 from ptubench.client.connect import Address, open_connection
-from ptubench.client.exchange import Exchange, Failed, GapSink
+from ptubench.client.exchange import Exchange, Failed, GapSink, fixed_headers
 from ptubench.client.http1 import Connection
 from ptubench.workload.model import Timeouts
 
@@ -45,14 +45,11 @@ class TimedClient:
 
     def authorize(self, headers: Mapping[str, str]) -> None:
         """Use these request headers from now on."""
-        fixed = {
-            "Host": self._host,
-            "User-Agent": f"ptubench/{__version__}",
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream" if self._stream else "application/json",
-        }
-        lines = [f"POST {self._path} HTTP/1.1", *(f"{name}: {value}" for name, value in {**fixed, **headers}.items())]
-        self._head = "\r\n".join((*lines, "Content-Length: ")).encode("latin-1")
+        sent = fixed_headers(stream=self._stream) | {name.lower(): value for name, value in headers.items()}
+        lines = [f"POST {self._path} HTTP/1.1", f"host: {self._host}", *(f"{name}: {sent[name]}" for name in sent)]
+        self._head = "\r\n".join((*lines, "content-length: ")).encode("latin-1")
+        proxy = self._where.proxy
+        self.secrets = secret.words((*headers.values(), *(proxy.headers.values() if proxy else ())))
 
     async def warm(self, connections: int) -> int:
         """Open so many connections before the load; returns how many are open. What fails will fail under load."""

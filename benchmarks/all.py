@@ -1,0 +1,74 @@
+"""Run every benchmark in turn and print the results; `make bench`.
+
+    python benchmarks/all.py [--readme] [--quick] [PROGRAM ...]
+
+With `--readme` the results of a full set replace those in README.md, with date, machine and versions. The machine must be
+otherwise idle: about a quarter of an hour for all of them. Ends with 1 if a figure missed its target or could
+not be measured.
+"""
+
+import argparse
+import platform
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from measure import CORES, HERE, say
+
+PROGRAMS = {
+    "streams": ("--rounds", "1", "--duration", "6", "--warmup", "3"),
+    "open_loop": ("--rounds", "1", "--duration", "8"),
+    "startup": ("--no-install",),
+    "million": ("--rounds", "1", "--attempts", "100000"),
+}
+"""Each with the options that make it quick, to see that it works; such figures say little."""
+PACKAGES = ("uvloop", "httptools", "msgspec", "numpy", "aiohttp", "httpx2")
+BEGIN, END = "<!-- results: written by all.py -->", "<!-- end of results -->"
+
+
+def machine() -> str:
+    """What was measured on, and with what."""
+    cpus = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}; {len(CORES)} cores of {cpus[0] if cpus else platform.machine()}, "
+        f"{platform.system()} {platform.release().partition('-')[0]}, Python {platform.python_version()}; "
+        f"ptubench {version('ptubench')}, {versions}."
+    )
+
+
+def main() -> None:
+    """Run them, print what they print, and keep it if asked to."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("programs", nargs="*", metavar="PROGRAM", help=f"some of {', '.join(PROGRAMS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="short runs, to see that they work")
+    parser.add_argument("--readme", action="store_true", help="write the results into README.md")
+    options = parser.parse_args()
+    if unknown := set(options.programs) - set(PROGRAMS):
+        parser.error(f"unknown program {', '.join(sorted(unknown))}; there are {', '.join(PROGRAMS)}")
+    if options.readme and (options.quick or options.programs):
+        parser.error("--readme: takes the results of a full set only; leave --quick and the names away")
+    results, failed = [machine()], []
+    print(results[0])
+    for name in options.programs or PROGRAMS:
+        say(f"== {name}")
+        command = [sys.executable, HERE / f"{name}.py", *(PROGRAMS[name] if options.quick else ())]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        print(f"\n{done.stdout.strip()}", flush=True)
+        results.append(done.stdout.strip() or f"### {name}\n\nIt gave no result.")
+        if done.returncode:
+            failed.append(name)
+    if options.readme:
+        readme = HERE / "README.md"
+        before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+        after = rest.partition(END)[2]
+        readme.write_text("\n\n".join((before + BEGIN, *results, END + after)), encoding="utf-8")
+    if failed:
+        raise SystemExit(f"missed or void: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
