@@ -129,9 +129,10 @@ def _run(run: Run, window: Window, load_end: float) -> dict[str, Any]:
 
 def _capacity(target: dict[str, Any]) -> Capacity | None:
     try:
-        return capacity(
+        found = capacity(
             target.get("model"), target.get("ptu"), ratio=target.get("ratio"), tpm_per_ptu=target.get("tpm_per_ptu")
         )
+        return found if found is not None and found.tpm > 0 else None
     except (AttributeError, TypeError):
         return None  # a head that was edited by hand
 

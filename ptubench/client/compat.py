@@ -13,9 +13,8 @@ from time import perf_counter
 
 import httpx2
 
-from ptubench import secret
 from ptubench.client import judge
-from ptubench.client.connect import Address
+from ptubench.client.connect import Address, secrets
 from ptubench.client.exchange import Exchange, GapSink, fixed_headers
 from ptubench.client.http1 import MAX_BODY
 from ptubench.stream import chat, sse
@@ -46,7 +45,7 @@ class HttpxClient:
         max_connections: int,
     ) -> None:
         self._url = url
-        self._proxy = where.proxy
+        self._where = where
         self._stream = stream
         self._total = timeouts.total
         self.gaps = GapSink()
@@ -65,7 +64,7 @@ class HttpxClient:
     def authorize(self, headers: Mapping[str, str]) -> None:
         """Use these request headers from now on."""
         self._client.headers.update({**fixed_headers(stream=self._stream), **headers})
-        self.secrets = secret.words((*headers.values(), *(self._proxy.headers.values() if self._proxy else ())))
+        self.secrets = secrets(headers, self._where)
 
     async def warm(self, connections: int) -> int:  # noqa: ARG002 - its pool opens them on demand
         """It has no way to open a connection without a request."""
@@ -78,9 +77,9 @@ class HttpxClient:
             async with asyncio.timeout(self._total), self._client.stream("POST", self._url, content=body) as answer:
                 await self._read(exchange, answer)
         except TimeoutError:
-            exchange.fail("total_timeout", f"after {self._total:g} s")
+            judge.broken(exchange, "total_timeout", f"after {self._total:g} s")
         except Exception as exc:  # noqa: BLE001 - more gets out of it than it names, and no attempt may be lost
-            exchange.fail(self._kind(exc, exchange), chat.one_line(f"{type(exc).__name__}: {exc}"))
+            judge.broken(exchange, self._kind(exc, exchange), chat.one_line(f"{type(exc).__name__}: {exc}"))
         if exchange.end is None:
             exchange.end = perf_counter()
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # there, though typeshed hides it
 
+from ptubench import secret
 from ptubench.client.exchange import Exchange, Failed
 from ptubench.client.http1 import Connection
 from ptubench.errors import UsageError
@@ -110,6 +111,11 @@ def find_proxy(scheme: str, host: str, env: Mapping[str, str]) -> Proxy | None:
         secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = "Basic " + base64.b64encode(secret.encode()).decode()
     return Proxy(parts.hostname or "", parts.port or 80, authorization)
+
+
+def secrets(headers: Mapping[str, str], where: Address) -> tuple[str, ...]:
+    """What requests with these headers carry that no answer may give away."""
+    return secret.words((*headers.values(), *(where.proxy.headers.values() if where.proxy else ())))
 
 
 async def open_connection(connection: Connection, where: Address, exchange: Exchange, limit: float) -> None:

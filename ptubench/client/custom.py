@@ -6,23 +6,25 @@ function, and a piece arrives when it is yielded.
 """
 
 import asyncio
+import contextlib
 import importlib
 import inspect
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import msgspec
 
+from ptubench import secret
 from ptubench.client.exchange import Exchange, GapSink
 from ptubench.errors import UsageError
 from ptubench.stream import chat
 from ptubench.workload.model import Timeouts
 
-Pieces = AsyncIterator[str | Mapping[str, Any]]
+Pieces = AsyncGenerator[str | Mapping[str, Any], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,9 @@ def load_function(spec: str) -> Callable[[Call], Pieces]:
         sys.path.insert(0, os.getcwd())  # noqa: PTH109 - sys.path holds texts
     try:
         function = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as exc:
-        raise UsageError(f"{where}: can't be imported ({exc}); give an importable package.module:function") from None
+    except Exception as exc:  # noqa: BLE001 - importing runs the user's code, which may raise anything
+        said = chat.one_line(f"{type(exc).__name__}: {exc}")
+        raise UsageError(f"{where}: can't be imported ({said}); give an importable package.module:function") from None
     if not inspect.isasyncgenfunction(function):
         raise UsageError(f"{where}: is no async generator function; it must be `async def` and `yield` its pieces")
     return function  # type: ignore[no-any-return] # what it is was just asked
@@ -70,14 +73,15 @@ class CustomClient:
     ) -> None:
         self._function = function
         self._url = url
-        self._headers = dict(headers)
         self._total = timeouts.total
         self._stream = stream
         self.gaps = GapSink()
+        self.authorize(headers)
 
     def authorize(self, headers: Mapping[str, str]) -> None:
         """Hand these request headers to the function from now on."""
         self._headers = dict(headers)
+        self.secrets = secret.words(headers.values())
 
     async def warm(self, connections: int) -> int:  # noqa: ARG002 - the function owns its connections
         """Nothing can be opened from outside."""
@@ -87,13 +91,20 @@ class CustomClient:
         """One call of the function; every failure is named in the exchange."""
         call = Call(url=self._url, headers=self._headers, body=msgspec.json.decode(body))
         exchange.sent = perf_counter()
+        limit = asyncio.timeout(self._total)
         try:
-            async with asyncio.timeout(self._total):
+            async with limit:
                 await self._collect(call, exchange)
-        except TimeoutError:
-            exchange.fail("total_timeout", f"after {self._total:g} s")
-        except Exception as exc:  # noqa: BLE001 - the user's code may raise anything: a result like any other
+        except asyncio.CancelledError as exc:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # by us; else by the user's code, of its own accord
             self._raised(exc, exchange)
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - the user's code may raise anything: a result like any other
+            if limit.expired():
+                exchange.fail("total_timeout", f"after {self._total:g} s")
+            else:
+                self._raised(exc, exchange)
         exchange.end = perf_counter()
 
     async def close(self) -> None:
@@ -101,23 +112,25 @@ class CustomClient:
 
     async def _collect(self, call: Call, exchange: Exchange) -> None:
         answer, last = exchange.answer, None
-        async for piece in self._function(call):
-            at = perf_counter()
-            if exchange.answered is None:
-                exchange.answered = at
-            if isinstance(piece, Mapping):
-                answer.event(msgspec.json.encode({"usage": piece}), at)
-            elif piece and answer.event(msgspec.json.encode({"choices": [{"delta": {"content": str(piece)}}]}), at):
-                self.gaps.content(at, last)
-                last = at
+        async with contextlib.aclosing(self._function(call)) as pieces:
+            async for piece in pieces:
+                at = perf_counter()
+                if exchange.answered is None:
+                    exchange.answered = at
+                if isinstance(piece, Mapping):
+                    answer.event(msgspec.json.encode({"usage": piece}), at)
+                elif piece and answer.event(msgspec.json.encode({"choices": [{"delta": {"content": str(piece)}}]}), at):
+                    self.gaps.content(at, last)
+                    last = at
         exchange.status = 200
         if answer.first_content is None:
             exchange.fail("no_content", "the function yielded no text")
 
-    def _raised(self, exc: Exception, exchange: Exchange) -> None:
+    def _raised(self, exc: BaseException, exchange: Exchange) -> None:
         """A 429 that an SDK raises is a 429; anything else is the failure of the user's client."""
-        status = getattr(exc, "status_code", None)
-        headers = getattr(getattr(exc, "response", None), "headers", None)
+        response = getattr(exc, "response", None)
+        status = getattr(exc, "status_code", getattr(response, "status_code", None))
+        headers = getattr(response, "headers", None)
         if isinstance(headers, Mapping):
             for name, value in headers.items():
                 exchange.keep_header(str(name).encode(), str(value).encode())

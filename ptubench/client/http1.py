@@ -156,6 +156,8 @@ class Connection(asyncio.Protocol):
         self._header_bytes += len(name) + len(value) + 4
         if self._header_bytes > MAX_HEADERS:
             raise _Stop("headers_too_large", f"over {MAX_HEADERS // 1024} KiB")
+        if not self._in_head:
+            return  # a trailer
         lower = name.lower()
         if lower == b"content-length" or (lower == b"transfer-encoding" and b"chunked" in value.lower()):
             self._framed = True
@@ -235,7 +237,7 @@ class Connection(asyncio.Protocol):
         if exchange is None or waiter is None:
             return
         if kind is not None:
-            exchange.fail(kind, text)
+            judge.broken(exchange, kind, text, b"".join(self._body))
         exchange.end = self._at
         self._exchange = None
         self.served += 1

@@ -46,6 +46,14 @@ def status(exchange: Exchange, content: bytes) -> None:
         exchange.failure = failures.http(exchange.status)
 
 
+def broken(exchange: Exchange, kind: str, text: str, content: bytes = b"") -> None:
+    """Judge an answer that broke off: what a status other than 200 says stands, whatever became of its body."""
+    if exchange.status in (None, 200):
+        exchange.fail(kind, text)
+    else:
+        status(exchange, content)
+
+
 def _why_empty(exchange: Exchange) -> str:
     answer = exchange.answer
     said = f"finish reason {answer.finish or 'none'}"

@@ -10,8 +10,7 @@ import contextlib
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from ptubench import secret
-from ptubench.client.connect import Address, open_connection
+from ptubench.client.connect import Address, open_connection, secrets
 from ptubench.client.exchange import Exchange, Failed, GapSink, fixed_headers
 from ptubench.client.http1 import Connection
 from ptubench.workload.model import Timeouts
@@ -48,8 +47,7 @@ class TimedClient:
         sent = fixed_headers(stream=self._stream) | {name.lower(): value for name, value in headers.items()}
         lines = [f"POST {self._path} HTTP/1.1", f"host: {self._host}", *(f"{name}: {sent[name]}" for name in sent)]
         self._head = "\r\n".join((*lines, "content-length: ")).encode("latin-1")
-        proxy = self._where.proxy
-        self.secrets = secret.words((*headers.values(), *(proxy.headers.values() if proxy else ())))
+        self.secrets = secrets(headers, self._where)
 
     async def warm(self, connections: int) -> int:
         """Open so many connections before the load; returns how many are open. What fails will fail under load."""

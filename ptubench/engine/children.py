@@ -15,9 +15,13 @@ class Child(NamedTuple):
 
 async def spawn(module: str, first_line: bytes | None = None) -> Child:
     """Start `python -m MODULE` and hand it its first line (secrets travel there, never as arguments)."""
-    # -P: a file of the user's folder must not stand in for a module of ours.
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", module, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        # -P: a file of the user's folder must not stand in for a module of ours.
+        *(sys.executable, "-P", "-m", module),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        # Signals to the group (Ctrl-C, a closed terminal, `timeout`) are for the parent: it ends the child in order.
+        start_new_session=True,
     )
     assert process.stdin is not None  # noqa: S101 - asked for
     assert process.stdout is not None  # noqa: S101 - asked for

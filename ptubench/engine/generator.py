@@ -45,6 +45,8 @@ class Load:
     taken: int = 0
     """Own requests taken up or dropped so far: the rest is unsent."""
     exchanges: set[asyncio.Task[Attempt]] = field(default_factory=set)
+    faults: list[Exception] = field(default_factory=list)
+    """What a client raised that it should have named: faults of ours, whose requests left no record."""
 
     def now(self) -> float:
         """Seconds since the start of the run."""
@@ -78,8 +80,12 @@ class Load:
             cut = False
         except asyncio.CancelledError:
             pass  # the drain has ended: a result like any other
+        except Exception as fault:
+            self.faults.append(fault)
+            raise
         finally:
             self.in_flight -= 1
+        exchange.hide(self.client.secrets)
         attempt = self._attempt(request, exchange, due, taken, cut=cut, lane=lane, lane_wait=lane_wait)
         self.sink(attempt)
         return attempt
@@ -149,7 +155,11 @@ async def offer(load: Load) -> None:
 
 
 async def drain(load: Load, seconds: float) -> None:
-    """Wait for what is in flight; what is left after `seconds` is cut, and recorded as such."""
+    """Wait for what is in flight; what is left after `seconds` is cut, and recorded as such.
+
+    Raises:
+        Exception: the first fault of a client; without its record the run is lost.
+    """
     if load.exchanges:
         await asyncio.wait(load.exchanges, timeout=seconds)
     left = tuple(load.exchanges)
@@ -157,6 +167,8 @@ async def drain(load: Load, seconds: float) -> None:
         task.cancel()
     if left:
         await asyncio.wait(left)
+    if load.faults:
+        raise load.faults[0]
 
 
 async def _open_loop(load: Load) -> None:

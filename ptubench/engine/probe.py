@@ -102,6 +102,7 @@ async def _call(
         await client.send(maker.body(_MESSAGES, _LIMIT), exchange)
     finally:
         await client.close()
+    exchange.hide(client.secrets)
     return exchange
 
 
@@ -109,7 +110,9 @@ def _limit_refused(exchange: Exchange) -> bool:
     """Whether the target wants its output limit under the other name, or has passed over this one."""
     if exchange.failure == "http_400":
         return "max_completion_tokens" in (exchange.error or "") or "max_tokens" in (exchange.error or "")
-    return exchange.failure is None and (exchange.answer.completion_tokens or 0) > _LIMIT
+    # An event holds at least a token: without usage their number tells enough.
+    got = max(exchange.answer.completion_tokens or 0, exchange.answer.content_events)
+    return exchange.failure is None and got > _LIMIT
 
 
 def _sentence(target: Target, exchange: Exchange) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import math
 import os
 import platform
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -41,6 +42,7 @@ from ptubench.workload.model import ClosedLoop, Workload
 
 _LEAD = 0.1  # seconds between the word to go and t = 0
 _MAX_WARM = 2000
+_STATE_WAIT, _MOST_STATE = 5.0, 2**20  # seconds and bytes for the simulated deployment's account of itself
 _TOKEN_AGAIN = 30.0  # seconds until a token is asked for again that could not be had
 
 
@@ -240,7 +242,7 @@ def _seen_simulated(target: Target, text: str) -> Target:
     """An endpoint whose answers say that they are simulated is reported so, however it was named."""
     model, _, ptu = text.partition(":")
     known = msgspec.structs.replace(target, kind="simulated", model=target.model or model)
-    if known.ptu is None and ptu.isdigit():
+    if known.ptu is None and re.fullmatch(r"[1-9][0-9]{0,8}", ptu):
         known = msgspec.structs.replace(known, ptu=int(ptu), ptu_source="the simulated deployment says so")
     return known
 
@@ -295,14 +297,22 @@ def _head(
 
 
 async def _simulated_state(target: Target) -> dict[str, Any] | None:
-    """The simulated deployment's own account, when it is one."""
+    """The simulated deployment's own account, when it is one; None where it gives none that can be read."""
     if target.kind != "simulated":
         return None
-    parts = httpx2.URL(target.url)
+    url = httpx2.URL(target.url).copy_with(path="/simulator/state", query=None)
+    said = b""
     try:
-        async with httpx2.AsyncClient(trust_env=False, timeout=5.0) as client:
-            answer = await client.get(parts.copy_with(path="/simulator/state", query=None))
-            state = answer.json()
-    except (httpx2.HTTPError, ValueError):
+        async with (
+            asyncio.timeout(_STATE_WAIT),
+            httpx2.AsyncClient(trust_env=False) as client,
+            client.stream("GET", url) as answer,
+        ):
+            async for piece in answer.aiter_bytes():
+                said += piece
+                if len(said) > _MOST_STATE:
+                    return None
+        state: dict[str, Any] = msgspec.json.decode(said, type=dict[str, Any])
+    except (httpx2.HTTPError, TimeoutError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return state if isinstance(state, dict) else None
+    return state

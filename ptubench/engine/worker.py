@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -45,7 +45,7 @@ def main() -> None:
         return  # the parent gave up before the load
     config = msgspec.json.decode(line, type=Config)
     _raise_file_limit()
-    with _output() as write:
+    with _output(_own_stdout()) as write:
         try:
             loop.run(_Worker(config, write).run())
         except PtubenchError as exc:
@@ -223,16 +223,23 @@ def _bodies(config: Config) -> Callable[[Request], bytes]:
     return lambda request: bodies.body(texts.messages(request), request.limit)
 
 
+def _own_stdout() -> BinaryIO:
+    """Standard output for the records alone; what the user's own client prints goes to standard error."""
+    records = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return records
+
+
 @contextmanager
-def _output() -> Iterator[Callable[[bytes], None]]:
-    """Write to standard output from a thread: a parent that is slow to read must not stop the load."""
+def _output(records: BinaryIO) -> Iterator[Callable[[bytes], None]]:
+    """Write to the parent from a thread: one that is slow to read must not stop the load."""
     pending: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
     def work() -> None:
         while (batch := pending.get()) is not None:
             try:
-                sys.stdout.buffer.write(batch)
-                sys.stdout.buffer.flush()
+                records.write(batch)
+                records.flush()
             except OSError:
                 os._exit(_EXIT_ORPHANED)
 

@@ -1,0 +1,296 @@
+"""What the documents say is true: links lead somewhere, commands work, outputs are current, tables are complete."""
+
+import gzip
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import running
+from ptubench.cli import main as cli
+from ptubench.errors import Exit
+from ptubench.results import store
+from ptubench.sim.options import ASSUMED, SimOptions
+from ptubench.workload import shipped
+from simulated import simulated
+from test_architecture import FLOORS, MODULES, imports
+
+ROOT = Path(__file__).parents[1]
+DOCS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "results/README.md", ROOT / "benchmarks/README.md")
+)
+TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCS}
+README = TEXTS["README.md"]
+KEPT_OUT = {".venv", ".git", "__pycache__", "build", "dist"}
+
+
+def blocks(text, language):
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def spans(text):
+    """What stands between single backticks, outside of fenced blocks."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def in_blocks(text):
+    """The `ptubench` command lines of the bash blocks: continued lines joined, remarks left out."""
+    lines = "\n".join(blocks(text, "bash")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("ptubench ")]
+
+
+def in_spans(text):
+    """Those in running text; what holds a dash of omission is none."""
+    return [shlex.split(span)[1:] for span in spans(text) if span.startswith("ptubench ") and "…" not in span]
+
+
+def section(text, title):
+    """The text under a heading."""
+    return re.split(r"^#+ ", text.split(f"# {title}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def rows(text):
+    """The first cells of a table's rows, without its head."""
+    return re.findall(r"^\| ([^|]+?) \|", text, re.MULTILINE)[1:]
+
+
+# --- what is named exists ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DOCS)
+def test_links_lead_somewhere(name):
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", TEXTS[name])
+    lost = [t for t in targets if not t.startswith("https://") and not (ROOT / name).parent.joinpath(t).exists()]
+
+    assert lost == []
+
+
+@pytest.mark.parametrize("name", DOCS)
+def test_files_named_exist(name):
+    paths = [
+        s for s in spans(TEXTS[name]) if re.fullmatch(r"[\w.-]+(/[\w.-]+)+\.(py|md|ya?ml|csv|jsonl|jsonl\.gz|txt)", s)
+    ]
+    folders = (ROOT, ROOT / "ptubench", (ROOT / name).parent)
+
+    assert [path for path in paths if not any((folder / path).is_file() for folder in folders)] == []
+
+
+@pytest.mark.parametrize("name", DOCS)
+def test_make_targets_named_exist(name):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    said = " ".join(["\n".join(blocks(TEXTS[name], "bash")), *(f"\n{span}" for span in spans(TEXTS[name]))])
+
+    assert [target for target in re.findall(r"^make (\w+)", said, re.MULTILINE) if f"\n{target}:" not in makefile] == []
+
+
+def test_every_example_run_is_named_and_simulated():
+    for path in (ROOT / "results/examples").iterdir():
+        head = next(iter(store.lines(path)))
+
+        assert f"`{path.name}`" in TEXTS["results/README.md"]
+        assert head.target["kind"] == "simulated"
+
+
+# --- commands work ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A user's folder: the files of the README, an environment with a target, nothing else."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(("AZURE", "OPENAI"))]:
+        monkeypatch.delenv(name)
+    endpoint = "https://RESOURCE.openai.azure.com"
+    for name, value in {"ENDPOINT": endpoint, "DEPLOYMENT": "NAME", "API_KEY": "not-a-key"}.items():
+        monkeypatch.setenv(f"AZURE_OPENAI_{name}", value)
+    for text in blocks(README, "yaml"):
+        Path(text.split()[1]).write_text(text, encoding="utf-8")
+    Path("ours.csv").write_bytes((ROOT / "workloads/trace.csv").read_bytes())
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/examples").symlink_to(ROOT / "results/examples")
+    return tmp_path
+
+
+def call(arguments, monkeypatch):
+    """The exit code of a command line."""
+    monkeypatch.setattr(sys, "argv", ["ptubench", *arguments])
+    with pytest.raises(SystemExit) as exited:
+        cli.main()
+    return exited.value.code
+
+
+def harmless(arguments):
+    """The same command line, if need be so that it sends nothing: a dry run instead of a run, help instead of a server."""
+    command, *rest = arguments
+    if command not in ("run", "report", "init") or not rest or rest[0].isupper():
+        return [*arguments, "--help"]
+    if command != "run":
+        return arguments
+    return [*(part for part in arguments if part not in ("--dry-run", "--probe")), "--dry-run"]
+
+
+@pytest.mark.parametrize(
+    "line", sorted({shlex.join(line) for text in TEXTS.values() for line in (*in_blocks(text), *in_spans(text))})
+)
+def test_commands_in_the_docs_are_understood(line, folder, monkeypatch, capsys):
+    code = call(harmless(shlex.split(line)), monkeypatch)
+
+    assert (code or 0, capsys.readouterr().err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    sorted({shlex.join(line) for text in TEXTS.values() for line in in_blocks(text) if line[0] == "simulate"}),
+)
+def test_simulated_deployments_in_the_docs_start(line, folder):
+    command = [sys.executable, "-m", "ptubench", *shlex.split(line), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        said = next(text for text in process.stderr if text.startswith(("Listening", "error")))
+        process.terminate()
+
+    assert said.startswith("Listening on http://127.0.0.1:")
+
+
+@pytest.fixture
+def sim(tmp_path):
+    with simulated(tmp_path) as running_one:
+        yield running_one
+
+
+def test_the_python_of_the_readme_works(sim):
+    (text,) = blocks(README, "python")
+    done = subprocess.run([sys.executable, "-c", at(sim, text)], capture_output=True, text=True, check=True, timeout=30)
+
+    assert "completion_tokens=20" in done.stdout
+
+
+def test_the_curl_of_the_readme_works(sim):
+    (line,) = re.findall(r"^curl .*?[^\\]$", "".join(blocks(README, "bash")), re.MULTILINE | re.DOTALL)
+    command = [*shlex.split(at(sim, line)), "--silent", "--noproxy", "*"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+
+    assert done.stdout.endswith("data: [DONE]\n\n")
+
+
+def test_the_client_of_ones_own_in_the_docs_works(sim, tmp_path, monkeypatch):
+    (text,) = blocks(TEXTS["docs/workloads.md"], "python")[:1]
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(at(sim, text), encoding="utf-8")
+    target = ("--endpoint", f"{sim.url}/openai/v1/", "--deployment", "gpt-4.1")
+    run = running.start(tmp_path / "run", *target, client="mine:ask", duration="1s").finish()
+
+    assert run.metrics["requests"]["ok"] == run.metrics["requests"]["total"] > 0
+    assert run.metrics["completion_tokens"]["mean"] == running.WORKLOAD["completion_tokens"]
+
+
+def at(sim, text):
+    """The same text with the address of a simulated deployment that runs."""
+    return text.replace("http://127.0.0.1:8000", sim.url)
+
+
+# --- outputs and tables are current -----------------------------------------------------------------------------------
+
+SHOWN = re.compile(r"<!-- report: (\S+) at (\d+) columns -->\n```\n(.*?)```\n", re.DOTALL)
+
+
+@pytest.mark.parametrize("name", [name for name in DOCS if SHOWN.search(TEXTS[name])])
+def test_reports_shown_are_what_the_command_prints(name):
+    """`REWRITE_GOLDEN=1 pytest` writes them anew."""
+
+    def printed(match):
+        path, columns = (ROOT / name).parent / match[1], match[2]
+        env = {**os.environ, "COLUMNS": columns, "PYTHONIOENCODING": "utf-8"}
+        command = [sys.executable, "-m", "ptubench", "report", path]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=60, env=env)
+        return match[0].replace(match[3], "").replace("```\n```", f"```\n{done.stdout}```")
+
+    current = SHOWN.sub(printed, TEXTS[name])
+    if os.environ.get("REWRITE_GOLDEN"):
+        (ROOT / name).write_text(current, encoding="utf-8")
+    else:
+        assert current == TEXTS[name]
+
+
+def test_the_readme_has_every_shipped_workload():
+    assert sorted(row.strip("`") for row in rows(section(README, "Workloads"))) == shipped.names()
+
+
+def test_the_readme_has_every_exit_code():
+    assert [int(row) for row in rows(section(README, "For scripts and CI"))] == sorted(Exit)
+
+
+def test_the_readme_gives_a_reason_for_every_dependency_and_for_no_other():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    needed = {"": project["dependencies"], **extras}
+    said = [row.rpartition(": ") for row in rows(section(README, "Dependencies"))]
+
+    assert sorted((extra, name) for extra, _, names in said for name in names.split(", ")) == sorted(
+        (f"extra `{extra}`" if extra else "", re.match(r"[\w-]+(\[\w+\])?", text)[0])
+        for extra, texts in needed.items()
+        for text in texts
+    )
+
+
+def test_the_readme_names_what_the_simulation_assumes():
+    assumed = section(README, "The simulated deployment").partition("**Not published, so assumed**")[2]
+    defaults = SimOptions(model="gpt-4.1", ptu=1)
+    said = {
+        "depth": f"{defaults.depth:g} s",
+        "estimate": f"{defaults.estimate:,} tokens",
+        "latency": f"{defaults.latency:g} s",
+        "prefill": f"{defaults.prefill:,.0f} per second",
+        "load": f"{1 + defaults.load:g} times",
+        "jitter": "its spread",
+        "cache_ttl": "how long a prefix stays cached",
+    }
+
+    assert said.keys() == set(ASSUMED)
+    assert [text for text in said.values() if text not in assumed] == []
+
+
+def test_the_architecture_page_has_the_floors_in_their_order():
+    drawn = [re.findall(r"`([\w.]+)`", row) for row in rows(section(TEXTS["docs/architecture.md"], "The parts"))]
+
+    assert [sorted(names) for names in drawn] == [sorted(floor) for floor in FLOORS if floor != ("__main__",)]
+
+
+@pytest.mark.parametrize(
+    ("part", "unknown"), [("sim", ("client", "stream", "engine")), ("analysis", ("engine", "client", "sim", "load"))]
+)
+def test_what_the_architecture_page_calls_unknown_is_not_imported(part, unknown):
+    known = {name for module, path in MODULES.items() if module.startswith(f"{part}.") for name in imports(path)[0]}
+
+    assert [name for name in known if name.startswith(unknown)] == []
+
+
+# --- and nothing is said of this machine ------------------------------------------------------------------------------
+
+
+def test_no_file_names_a_place_outside_of_the_repository():
+    elsewhere = re.compile(rb"(?<![\w.~/-])/(?:work|root|tmp|home|Users)/|\bshared" + rb"/")
+    held = [path for path in _files() if elsewhere.search(_content(path))]
+
+    assert held == [Path(__file__)]
+
+
+def _files():
+    """Everything that belongs to the repository: no environment, cache, or run of one's own."""
+    for folder, names, files in os.walk(ROOT):
+        names[:] = [name for name in names if name not in KEPT_OUT and not name.endswith(("_cache", ".egg-info"))]
+        names[:] = [name for name in names if name != ".hypothesis"]
+        own_runs = Path(folder) == ROOT / "results"
+        yield from (Path(folder) / name for name in files if not own_runs or name == "README.md")
+
+
+def _content(path):
+    """The bytes of a file; of a run file, its lines."""
+    raw = path.read_bytes()
+    return gzip.decompress(raw) if path.suffix == ".gz" else raw
