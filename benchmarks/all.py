@@ -3,7 +3,7 @@
     python benchmarks/all.py [--readme] [--quick] [PROGRAM ...]
 
 With `--readme` the results of a full set replace those in README.md, with date, machine and versions. The machine must be
-otherwise idle: about a quarter of an hour for all of them. Ends with 1 if a figure missed its target or could
+otherwise idle: about twenty minutes for all of them. Ends with 1 if a figure missed its target or could
 not be measured.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 from measure import CORES, HERE, say
 
 PROGRAMS = {
+    "truth": ("--quick",),
     "streams": ("--rounds", "1", "--duration", "6", "--warmup", "3"),
     "open_loop": ("--rounds", "1", "--duration", "8"),
     "startup": ("--no-install",),
@@ -55,7 +56,7 @@ def main() -> None:
     print(results[0])
     for name in options.programs or PROGRAMS:
         say(f"== {name}")
-        command = [sys.executable, HERE / f"{name}.py", *(PROGRAMS[name] if options.quick else ())]
+        command = [sys.executable, str(HERE / f"{name}.py"), *(PROGRAMS[name] if options.quick else ())]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         print(f"\n{done.stdout.strip()}", flush=True)
         results.append(done.stdout.strip() or f"### {name}\n\nIt gave no result.")

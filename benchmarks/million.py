@@ -64,8 +64,9 @@ def play(path: Path) -> None:
 async def keep(path: Path, plan: Plan, folder: Path) -> Path:
     """Be the parent: read the player, write a run file; its path."""
     head = store.read_head(path)
-    pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
-    process = await asyncio.create_subprocess_exec(sys.executable, __file__, "--role", f"play:{path}", **pipes)
+    command = [sys.executable, __file__, "--role", f"play:{path}"]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     assert process.stdin is not None
     assert process.stdout is not None
     child = Child(process, process.stdin, process.stdout)

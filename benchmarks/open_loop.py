@@ -87,7 +87,13 @@ def main() -> None:
         f"Open loop, {options.rate} calls a second (medians of {options.rounds})",
         [
             Figure("lag p99", base, 3.0, " ms", spread(without)),
-            Figure("lag p99, with / without live view", (middle(with_) or 0.0) / base, 1.2, "", spread(with_) + " ms"),
+            Figure(
+                "lag p99, with / without live view",
+                (middle(with_) or 0.0) / base,
+                1.2,
+                "",
+                f"with: {spread(with_)} ms" if len(with_) > 1 else "",
+            ),
         ],
         table(columns, (row("off", plain), row("on", live))),
     )

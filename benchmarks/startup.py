@@ -54,7 +54,8 @@ def installed() -> tuple[Figure, str]:
         place = Path(folder) / "venv"
         say("  installing into a fresh environment")
         subprocess.run([sys.executable, "-m", "venv", place], check=True)
-        pip = [place / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", ROOT]
+        python = str(place / "bin" / "python")
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT)]
         done = subprocess.run(pip, check=False, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"pip could not install it: {done.stderr}")

@@ -157,7 +157,7 @@ def row(client: str, streams: int, all_rounds: Sequence[Seen | None]) -> tuple[s
     """Medians over the rounds, of one client."""
     seen = [one for one in all_rounds if one is not None]
     if not seen:
-        return (client, str(streams), *["void"] * 5)
+        return (client, f"{streams:,}", *["void"] * 5)
     errors = [middle(percentile(one.ttft_errors, share) for one in seen) or 0.0 for share in (0.5, 0.99)]
     sending = middle(percentile(one.sendings, 0.99) for one in seen) or 0.0
     return (

@@ -1,6 +1,7 @@
 """What each command does, on plain values. Prints nothing: results are returned, events go to callbacks."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from ptubench.load import traces
 from ptubench.load.plan import Plan, make_plan
 from ptubench.load.preview import preview
 from ptubench.ptu.capacity import Capacity, capacity
+from ptubench.secret import shown
 from ptubench.sim import options as sim_options
 from ptubench.target.model import Target, TargetOptions
 from ptubench.target.resolve import request_headers, resolve_target
@@ -58,6 +60,7 @@ class Prepared:
     target: Target
     capacity: Capacity | None
     rules: tuple[checks.Rule, ...]
+    workers: int
     headers: dict[str, str]
 
 
@@ -83,6 +86,9 @@ def prepare(options: RunOptions, env: Mapping[str, str]) -> Prepared:
         if fault := checks.unsupported(rule, expected):
             raise UsageError(f"{where}: {fault}")
     _check_results(options.results)
+    workers = _workers(options.workers, workload, plan, target)
+    for name in ("salt", "label", "place"):
+        _check_text(getattr(options, name), f"--{name}")
     # Proxy and authorities are read again by whoever connects; what is wrong with them is said now.
     address(target.url, ca_file=options.target.ca_file, env=env)
     return Prepared(
@@ -92,6 +98,7 @@ def prepare(options: RunOptions, env: Mapping[str, str]) -> Prepared:
         target=target,
         capacity=known,
         rules=rules,
+        workers=workers,
         headers=request_headers(target, env),
     )
 
@@ -142,7 +149,7 @@ def _order(prepared: Prepared, *, say: Callable[[str], None], watch: Callable[[P
         salt=options.salt,
         label=options.label,
         place=options.place,
-        workers=_workers(prepared),
+        workers=prepared.workers,
         folder=options.results,
         compress=options.compress,
         ca_file=options.target.ca_file,
@@ -154,15 +161,22 @@ def _order(prepared: Prepared, *, say: Callable[[str], None], watch: Callable[[P
 _STREAMS_PER_WORKER = 400
 
 
-def _workers(prepared: Prepared) -> int:
+def _workers(text: str, workload: Workload, plan: Plan, target: Target) -> int:
     """How many processes make the load; `auto` leaves a core to everything else."""
-    text = prepared.options.workers
     if text == "auto":
-        needed = expected_in_flight(prepared.workload, prepared.plan, prepared.target.model) // _STREAMS_PER_WORKER + 1
+        needed = expected_in_flight(workload, plan, target.model) // _STREAMS_PER_WORKER + 1
         return max(1, min((os.cpu_count() or 1) - 1, needed))
-    if not text.isdigit() or not 1 <= int(text) <= 64:
-        raise UsageError(f"--workers {text}: write a number from 1 to 64, or auto")
+    if not re.fullmatch(r"[0-9]{1,2}", text) or not 1 <= int(text) <= 64:
+        raise UsageError(f"--workers {shown(text)}: write a number from 1 to 64, or auto")
     return int(text)
+
+
+def _check_text(text: str | None, where: str) -> None:
+    """Whether a text can be stored: the command line passes on bytes that are no text."""
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{where}: `{shown(text)}` is not text in UTF-8; write it another way") from None
 
 
 def _check_results(folder: Path) -> None:

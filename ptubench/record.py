@@ -37,7 +37,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     taken: float
     """When the generator took it up; never before `scheduled`."""
     lane_wait: float = 0.0
-    """Closed loop only: how long the lane had waited after a 429 before this request."""
+    """Closed loop only: how long the lane had waited after a 429 or a failure before this request."""
     connect_s: float | None = None
     """Time to open the connection for this attempt (TCP, proxy, TLS); None when one was open already."""
     tls_s: float | None = None

@@ -4,7 +4,6 @@ A guess by shape, so it errs on the careful side: what is taken for a key is ref
 Secrets that are known are found wherever a server or a library repeats them.
 """
 
-import os
 import re
 from collections.abc import Iterable
 
@@ -58,7 +57,7 @@ def hide(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         at = text.find(secret[:_LEAST]) if len(secret) >= _LEAST else -1
         while at >= 0:
-            length = len(os.path.commonprefix((text[at:], secret)))
+            length = next((i for i, (a, b) in enumerate(zip(text[at:], secret, strict=False)) if a != b), len(secret))
             text = text[:at] + _HIDDEN + text[at + length :]
             at = text.find(secret[:_LEAST], at + len(_HIDDEN))
     return text

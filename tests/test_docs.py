@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import running
-from ptubench.cli import main as cli
+from ptubench.cli import main
 from ptubench.errors import Exit
 from ptubench.results import store
 from ptubench.sim.options import ASSUMED, SimOptions
@@ -122,18 +122,18 @@ def call(arguments, monkeypatch):
     """The exit code of a command line."""
     monkeypatch.setattr(sys, "argv", ["ptubench", *arguments])
     with pytest.raises(SystemExit) as exited:
-        cli.main()
+        main()
     return exited.value.code
 
 
 def harmless(arguments):
     """The same command line, if need be so that it sends nothing: a dry run instead of a run, help instead of a server."""
     command, *rest = arguments
-    if command not in ("run", "report", "init") or not rest or rest[0].isupper():
-        return [*arguments, "--help"]
-    if command != "run":
+    if command == "init":
         return arguments
-    return [*(part for part in arguments if part not in ("--dry-run", "--probe")), "--dry-run"]
+    if command == "simulate" or not rest or rest[0].isupper():
+        return [command, "--help", *rest]
+    return arguments if command == "report" else [*(part for part in arguments if part != "--probe"), "--dry-run"]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_the_python_of_the_readme_works(sim):
 
 
 def test_the_curl_of_the_readme_works(sim):
-    (line,) = re.findall(r"^curl .*?[^\\]$", "".join(blocks(README, "bash")), re.MULTILINE | re.DOTALL)
+    (line,) = re.findall(r"^curl .*$", "".join(blocks(README, "bash")).replace("\\\n", ""), re.MULTILINE)
     command = [*shlex.split(at(sim, line)), "--silent", "--noproxy", "*"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
 
@@ -278,7 +278,7 @@ def test_no_file_names_a_place_outside_of_the_repository():
     elsewhere = re.compile(rb"(?<![\w.~/-])/(?:work|root|tmp|home|Users)/|\bshared" + rb"/")
     held = [path for path in _files() if elsewhere.search(_content(path))]
 
-    assert held == [Path(__file__)]
+    assert held == []
 
 
 def _files():

@@ -34,7 +34,7 @@ DISTRIBUTIONS = {
     "connect": Metric("s", "opening a connection", per_request=False),
     "retry_after": Metric("s", "the wait that a 429 asked for", per_request=False),
     "reject": Metric("s", "sent to the headers of a 429", per_request=False),
-    "lane_wait": Metric("s", "closed loop: a lane's wait after a 429", per_request=False),
+    "lane_wait": Metric("s", "closed loop: a lane's wait after a 429 or a failure", per_request=False),
     "prompt_tokens": Metric("tokens", "prompt tokens of an answered request"),
     "completion_tokens": Metric("tokens", "completion tokens of an answered request"),
 }

@@ -132,9 +132,9 @@ def _capacity(target: dict[str, Any]) -> Capacity | None:
         found = capacity(
             target.get("model"), target.get("ptu"), ratio=target.get("ratio"), tpm_per_ptu=target.get("tpm_per_ptu")
         )
-        return found if found is not None and found.tpm > 0 else None
     except (AttributeError, TypeError):
         return None  # a head that was edited by hand
+    return found if found is not None and found.tpm > 0 else None
 
 
 def _target(run: Run, what_it_is: Capacity | None) -> dict[str, Any]:

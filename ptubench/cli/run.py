@@ -3,7 +3,9 @@
 # What a command needs is imported when it runs, so that --help is quick.
 # ruff: noqa: PLC0415
 
+import contextlib
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -130,8 +132,9 @@ def run(
 ) -> None:
     """Put the load on a target, report, store the run.
 
-    Exit codes: 0 good, 2 usage or workload, 3 a check failed, 4 the measurement is not valid,
-    5 the target refused before any load, 130 stopped by a signal.
+    Exit codes: 0 good, 2 usage or workload, 3 a check failed,
+    4 the measurement is not valid, 5 the target refused before any load,
+    130 stopped by a signal.
     """
     from ptubench import commands
     from ptubench.target.model import TargetOptions
@@ -183,15 +186,19 @@ def _run(prepared: Any, *, as_json: bool, strict: bool) -> int:
     from ptubench.report import live, text
 
     console = text.console(stderr=True)
+
+    def say(line: str) -> None:
+        # A path or a sentence that is broken in two is no use to a script.
+        console.print(text.untrusted(line, limit=400), soft_wrap=True)
+
     kind = "simulated" if prepared.target.simulate is not None else prepared.target.kind
     title = live.title(kind, prepared.workload.name, prepared.target.deployment or prepared.target.endpoint)
-    with live.View(console, title) as view:
-        outcome = commands.run(
-            prepared, say=lambda line: console.print(text.untrusted(line, limit=400)), watch=view.update
-        )
+    # Standard output is for the results alone, whatever the user's own client prints.
+    with live.View(console, title) as view, contextlib.redirect_stdout(sys.stderr):
+        outcome = commands.run(prepared, say=say, watch=view.update)
     if outcome.file is None:
         raise Stopped
-    console.print(text.untrusted(f"run file: {outcome.file}", limit=400))
+    say(f"run file: {outcome.file}")
     summary = summarize(outcome.file)
     show(summary, as_json=as_json)
     return _exit_code(summary, outcome.ended, strict=strict)
@@ -213,7 +220,8 @@ def _dry_run(prepared: Any, *, as_json: bool, probe: bool) -> None:
     from ptubench.target.model import describe
 
     planned = commands.dry_run(prepared)
-    found = commands.probe_target(prepared).describe() if probe else None
+    with contextlib.redirect_stdout(sys.stderr):
+        found = commands.probe_target(prepared).describe() if probe else None
     if as_json:
         print_json({**planned, "target": describe(prepared.target), "probe": found})
         return

@@ -3,8 +3,12 @@
 # What a command needs is imported when it runs, so that --help is quick.
 # ruff: noqa: PLC0415
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import Any
+
+from ptubench.errors import MeasurementLost
 
 
 def show(summary: dict[str, Any], *, as_json: bool) -> None:
@@ -14,12 +18,27 @@ def show(summary: dict[str, Any], *, as_json: bool) -> None:
         return
     from ptubench.report import table, text
 
-    text.console().print(table.render(summary))
+    with _written():
+        text.console().print(table.render(summary))
 
 
 def print_json(value: Any) -> None:
     """Print one JSON document."""
     import msgspec
 
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-    sys.stdout.flush()
+    with _written():
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    """Say that standard output is full or gone; a reader that has left is no news."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        raise MeasurementLost(
+            f"standard output can't be written ({exc.strerror}); a run is kept in its file: see `ptubench report`"
+        ) from None

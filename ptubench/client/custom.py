@@ -52,7 +52,8 @@ def load_function(spec: str) -> Callable[[Call], Pieces]:
     try:
         function = getattr(importlib.import_module(module_name), name)
     except Exception as exc:  # noqa: BLE001 - importing runs the user's code, which may raise anything
-        said = chat.one_line(f"{type(exc).__name__}: {exc}")
+        kind = "" if isinstance(exc, ImportError | AttributeError) else f"{type(exc).__name__}: "
+        said = chat.one_line(f"{kind}{exc}")
         raise UsageError(f"{where}: can't be imported ({said}); give an importable package.module:function") from None
     if not inspect.isasyncgenfunction(function):
         raise UsageError(f"{where}: is no async generator function; it must be `async def` and `yield` its pieces")

@@ -39,6 +39,8 @@ class Crew:
         self._ready: list[asyncio.Future[int]] = [asyncio.get_running_loop().create_future() for _ in workers]
         self._done: dict[int, Done] = {}
         self._lost: set[int] = set()
+        self._zero = 0.0
+        self._last = 0.0  # when workers are killed that are still at it
         self._file: store.Writer | None = None
         self.trouble: str | None = None
         """Why the run is lost, if it is."""
@@ -71,23 +73,27 @@ class Crew:
 
     async def load(self, file: store.Writer, zero: float, renew: Renew) -> None:
         """Put the load on at the clock's reading `zero`; returns when every worker is done or lost."""
-        self._file = file
+        self._file, self._zero = file, zero
+        self._last = self._workload.duration + self._workload.drain + _GRACE
         self._tell(Command(go=zero))
         try:
-            await self._until_done(zero, renew)
+            await self._until_done(renew)
         finally:
             self._file = None
 
-    async def _until_done(self, zero: float, renew: Renew) -> None:
+    def _now(self) -> float:
+        return time.perf_counter() - self._zero
+
+    async def _until_done(self, renew: Renew) -> None:
         """Watch, flush and renew until every worker is done or lost."""
-        workload = self._workload
         progress = self._account.progress
-        last = workload.duration + workload.drain + _GRACE
         flushed = 0.0
         readers = set(self._readers)
         while readers:
-            _, readers = await asyncio.wait(readers, timeout=0.25)
-            now = time.perf_counter() - zero
+            done, readers = await asyncio.wait(readers, timeout=0.25)
+            for reader in done:
+                reader.result()  # a worker that says what nobody understands is a fault of ours
+            now = self._now()
             self._account.at(now)
             self._watch(progress)
             if now - flushed >= _FLUSH and self._file is not None:
@@ -96,7 +102,7 @@ class Crew:
             headers = await renew()
             if headers is not None:
                 self._tell(Command(headers=headers))
-            if now > last and len(self._done) < len(self._workers):
+            if now > self._last and len(self._done) < len(self._workers):
                 for child in self._workers:
                     with contextlib.suppress(ProcessLookupError):
                         child.process.kill()
@@ -155,11 +161,13 @@ class Crew:
     def stop(self) -> None:
         """Offer nothing more; what is in flight may end."""
         self._account.stopping = True
+        self._last = min(self._last, self._now() + self._workload.drain + _GRACE)
         self._tell(Command(halt=1.0))
 
     def abort(self) -> None:
         """Offer nothing more, and cut what is in flight."""
         self._account.stopping = True
+        self._last = min(self._last, self._now() + _GRACE)
         self._tell(Command(halt=0.0))
 
     def end(self, ended: Ended, finished: float, state: dict[str, Any] | None) -> record.End:
@@ -167,7 +175,8 @@ class Crew:
         done = self._done.values()
         return record.End(
             ended="lost" if self.trouble else ended,
-            load_end=min((d.load_end for d in done), default=self._workload.duration),
+            # Not the first to stop: what the others sent until they did is part of the load.
+            load_end=max((d.load_end for d in done), default=self._workload.duration),
             finished=finished,
             unsent=sum(d.unsent for d in done),
             unsent_in_window=sum(d.unsent_in_window for d in done),

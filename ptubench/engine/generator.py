@@ -19,7 +19,7 @@ from ptubench.waits import retry_after
 from ptubench.workload.model import ClosedLoop
 
 LANE_WAIT = 1.0
-"""Seconds that a lane waits after a 429 which names no time of its own."""
+"""Seconds that a lane waits after a 429 which names no time of its own, and from one failure to the next."""
 LANE_SPREAD = 1.0
 """Seconds over which the lanes of a closed loop start."""
 
@@ -203,10 +203,9 @@ async def _lane(load: Load, closed: ClosedLoop, lane: int) -> None:
 
 
 def _wait_after(attempt: Attempt) -> float:
-    """How long a lane keeps away: after a 429 what the service asks for, so that it never spins."""
-    if attempt.outcome == "ok":
-        return 0.0
-    if attempt.outcome != "throttled":
-        return LANE_WAIT if attempt.sent is None else 0.0  # not even a connection: no hurry
-    asked = retry_after(attempt.headers, time())
-    return asked or LANE_WAIT
+    """How long a lane keeps away, so that it never spins: after a 429 what the service asks for, and a lane fails once a second."""
+    if attempt.outcome == "throttled":
+        return retry_after(attempt.headers, time()) or LANE_WAIT
+    if attempt.outcome == "failed":
+        return max(0.0, LANE_WAIT - ((attempt.end or attempt.taken) - attempt.taken))
+    return 0.0

@@ -3,6 +3,7 @@
 The secrets that a target names are read by `request_headers`, at the last moment. Knows neither sockets nor the workload beyond its `target:` mapping.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -88,7 +89,7 @@ def _what_it_is(parts: Parts) -> dict[str, Any]:
     """Model, size and type, as fields of a `Target`; without them the metrics that need them are null."""
     known: dict[str, Any] = {name: parts[name].value for name in _WHAT if name in parts}
     for name in ("ptu", "ratio", "tpm_per_ptu"):
-        if name in known and known[name] <= 0:
+        if name in known and not 0 < known[name] < math.inf:
             raise UsageError(f"{parts[name].source}: must be above 0, not {known[name]:g}")
     one_of(parts.get("type"), TYPES)
     if "ptu" in known and known.get("type") == "standard":
