@@ -165,9 +165,11 @@ def _workers(text: str, workload: Workload, plan: Plan, target: Target) -> int:
     """How many processes make the load; `auto` leaves a core to everything else."""
     if text == "auto":
         needed = expected_in_flight(workload, plan, target.model) // _STREAMS_PER_WORKER + 1
-        return max(1, min((os.cpu_count() or 1) - 1, needed))
+        return max(1, min((os.cpu_count() or 1) - 1, needed, workload.max_in_flight))
     if not re.fullmatch(r"[0-9]{1,2}", text) or not 1 <= int(text) <= 64:
         raise UsageError(f"--workers {shown(text)}: write a number from 1 to 64, or auto")
+    if int(text) > workload.max_in_flight:
+        raise UsageError(f"--workers {text}: more than `max_in_flight`, {workload.max_in_flight}; lower it or raise that")
     return int(text)
 
 

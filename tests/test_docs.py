@@ -27,7 +27,8 @@ DOCS = sorted(
 )
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCS}
 README = TEXTS["README.md"]
-KEPT_OUT = {".venv", ".git", "__pycache__", "build", "dist"}
+PARTS = ("ptubench", "workloads", "tests", "benchmarks", "docs", "scripts", "results/examples", ".ci")
+SINGLE = (*DOCS, "Makefile", "pyproject.toml", "LICENSE", ".gitignore")
 
 
 def blocks(text, language):
@@ -197,7 +198,7 @@ def at(sim, text):
 
 # --- outputs and tables are current -----------------------------------------------------------------------------------
 
-SHOWN = re.compile(r"<!-- report: (\S+) at (\d+) columns -->\n```\n(.*?)```\n", re.DOTALL)
+SHOWN = re.compile(r"<!-- report: (\S+) at (\d+) columns -->\n```\n.*?```\n", re.DOTALL)
 
 
 @pytest.mark.parametrize("name", [name for name in DOCS if SHOWN.search(TEXTS[name])])
@@ -209,7 +210,7 @@ def test_reports_shown_are_what_the_command_prints(name):
         env = {**os.environ, "COLUMNS": columns, "PYTHONIOENCODING": "utf-8"}
         command = [sys.executable, "-m", "ptubench", "report", path]
         done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=60, env=env)
-        return match[0].replace(match[3], "").replace("```\n```", f"```\n{done.stdout}```")
+        return f"<!-- report: {match[1]} at {columns} columns -->\n```\n{done.stdout}```\n"
 
     current = SHOWN.sub(printed, TEXTS[name])
     if os.environ.get("REWRITE_GOLDEN"):
@@ -282,12 +283,10 @@ def test_no_file_names_a_place_outside_of_the_repository():
 
 
 def _files():
-    """Everything that belongs to the repository: no environment, cache, or run of one's own."""
-    for folder, names, files in os.walk(ROOT):
-        names[:] = [name for name in names if name not in KEPT_OUT and not name.endswith(("_cache", ".egg-info"))]
-        names[:] = [name for name in names if name != ".hypothesis"]
-        own_runs = Path(folder) == ROOT / "results"
-        yield from (Path(folder) / name for name in files if not own_runs or name == "README.md")
+    """What belongs to the repository, beside which a checkout may hold runs, environments and caches."""
+    folders = (ROOT / name for name in PARTS)
+    files = [path for folder in folders for path in folder.rglob("*") if "__pycache__" not in path.parts]
+    return [path for path in (*files, *(ROOT / name for name in SINGLE)) if path.is_file()]
 
 
 def _content(path):

@@ -142,9 +142,9 @@ class HttpxClient:
             if isinstance(cause, ssl.SSLError):
                 return "tls"
             if isinstance(cause, socket.gaierror):
-                return "dns"
+                return "proxy" if self._where.proxy else "dns"
             if isinstance(cause, ConnectionRefusedError):
-                return "refused"
+                return "proxy" if self._where.proxy else "refused"
             cause = cause.__cause__ or cause.__context__
         if exchange.answered is None and isinstance(exc, httpx2.ReadTimeout):
             return "first_byte_timeout"

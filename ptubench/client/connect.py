@@ -115,7 +115,11 @@ def find_proxy(scheme: str, host: str, env: Mapping[str, str]) -> Proxy | None:
 
 def secrets(headers: Mapping[str, str], where: Address) -> tuple[str, ...]:
     """What requests with these headers carry that no answer may give away."""
-    return secret.words((*headers.values(), *(where.proxy.headers.values() if where.proxy else ())))
+    values = [*headers.values()]
+    if where.proxy is not None and where.proxy.authorization is not None:
+        login = base64.b64decode(where.proxy.authorization.removeprefix("Basic ")).decode()
+        values += [where.proxy.authorization, login, login.partition(":")[2]]
+    return secret.words(values)
 
 
 async def open_connection(connection: Connection, where: Address, exchange: Exchange, limit: float) -> None:
@@ -185,7 +189,7 @@ async def _tls(connection: Connection, context: ssl.SSLContext, host: str) -> No
     except ssl.SSLError as exc:
         raise Failed("tls", f"handshake with {host} failed: {exc.reason or exc}") from None
     except (OSError, EOFError) as exc:
-        raise Failed("tls", f"{host} broke the handshake off: {exc}") from None
+        raise Failed("tls", f"{host} broke the handshake off" + (f": {exc}" if str(exc) else "")) from None
     if secure is None:
         raise Failed("tls", f"{host} broke the handshake off")
     connection.transport = secure

@@ -6,7 +6,6 @@ new one, stamped anew and flagged.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -52,11 +51,17 @@ class TimedClient:
     async def warm(self, connections: int) -> int:
         """Open so many connections before the load; returns how many are open. What fails will fail under load."""
         gate = asyncio.Semaphore(_AT_ONCE)
+        failed = 0
 
         async def one() -> None:
+            nonlocal failed
             async with gate:
-                with contextlib.suppress(Failed):
+                if failed >= _AT_ONCE:
+                    return  # the target takes no more; to try them all could take minutes
+                try:
                     self._idle.append(await self._open(Exchange()))
+                except Failed:
+                    failed += 1
 
         await asyncio.gather(*(one() for _ in range(connections)))
         return len(self._idle)

@@ -5,6 +5,7 @@ recorded beside `scheduled`) and a full generator drops a request rather than se
 """
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -148,7 +149,10 @@ async def offer(load: Load) -> None:
     workload = load.plan.workload
     if isinstance(workload.load, ClosedLoop):
         lanes = range(load.worker, workload.load.concurrency, load.workers)
-        await asyncio.gather(*(_lane(load, workload.load, lane) for lane in lanes))
+        # When the load is over, lanes end, and what they have in flight is for the drain.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(workload.duration - load.now()):
+                await asyncio.gather(*(_lane(load, workload.load, lane) for lane in lanes))
     else:
         await _open_loop(load)
     await load.until(workload.duration)

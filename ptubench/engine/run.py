@@ -129,7 +129,7 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
             headers=keys.headers,
             ca_file=order.ca_file,
             connections=connections,
-            max_in_flight=math.ceil(workload.max_in_flight / order.workers),
+            max_in_flight=len(range(number, workload.max_in_flight, order.workers)),
         )
         for number in range(order.workers)
     )
