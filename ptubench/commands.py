@@ -85,7 +85,6 @@ def prepare(options: RunOptions, env: Mapping[str, str]) -> Prepared:
     for rule in rules:
         if fault := checks.unsupported(rule, expected):
             raise UsageError(f"{where}: {fault}")
-    _check_results(options.results)
     workers = _workers(options.workers, workload, plan, target)
     for name in ("salt", "label", "place"):
         _check_text(getattr(options, name), f"--{name}")
@@ -119,6 +118,7 @@ def probe_target(prepared: Prepared) -> Probe:
 
 def run(prepared: Prepared, *, say: Callable[[str], None], watch: Callable[[Progress], None]) -> Outcome:
     """Put the load on; the outcome names the run file. Raises as `engine.run.run`."""
+    _check_results(prepared.options.results)
     return loop.run(run_order(_order(prepared, say=say, watch=watch)))
 
 
@@ -169,7 +169,9 @@ def _workers(text: str, workload: Workload, plan: Plan, target: Target) -> int:
     if not re.fullmatch(r"[0-9]{1,2}", text) or not 1 <= int(text) <= 64:
         raise UsageError(f"--workers {shown(text)}: write a number from 1 to 64, or auto")
     if int(text) > workload.max_in_flight:
-        raise UsageError(f"--workers {text}: more than `max_in_flight`, {workload.max_in_flight}; lower it or raise that")
+        raise UsageError(
+            f"--workers {text}: more than `max_in_flight`, {workload.max_in_flight}; lower it or raise that"
+        )
     return int(text)
 
 

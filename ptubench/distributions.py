@@ -15,6 +15,8 @@ from ptubench.workload.model import Fixed, Lognormal, Sizes, Uniform
 
 LEAST_PROMPT = 32
 """Tokens: message overhead, a code that makes the prompt unique, and the instruction."""
+MOST_TOKENS = 10_000_000
+"""Of one prompt or answer: more than any model takes."""
 LEAST_CACHED = 1024
 """Tokens: Azure caches no shorter prefix (Azure AI documentation, prompt-caching, 2026-08-12)."""
 

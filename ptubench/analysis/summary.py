@@ -142,6 +142,8 @@ def _target(run: Run, what_it_is: Capacity | None) -> dict[str, Any]:
     served = np.bincount(run.attempts.model, minlength=len(run.models))
     served[0] = 0
     target = dict.fromkeys(_TARGET) | {"api": "chat"} | run.head.target
+    if target.get("simulate") is None and run.end is not None and run.end.simulated is not None:
+        target["simulate"] = run.end.simulated.get("assumed")  # one that somebody else had started
     return target | {
         "model_served": run.models[int(served.argmax())],
         "client": run.head.workload.client,

@@ -3,6 +3,7 @@
 # What a command needs is imported when it runs, so that --help is quick.
 # ruff: noqa: PLC0415
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -29,4 +30,9 @@ def init(
         raise UsageError(f"{path}: exists already; name another file, or remove it first") from None
     except OSError as exc:
         raise UsageError(f"{path}: can't be written ({exc.strerror}); name another place") from None
+    for companion in shipped.companions(path.stem):
+        beside = path.with_name(companion.name)
+        if not beside.exists():
+            shutil.copyfile(companion, beside)
+            typer.echo(f"{beside} written.")
     typer.echo(f"{path} written. See what it would do:  ptubench run {path} --simulate gpt-4.1:50 --dry-run")

@@ -35,9 +35,10 @@ from ptubench.errors import MeasurementLost, TargetRefused, UsageError
 from ptubench.load.plan import Plan
 from ptubench.ptu import catalogue
 from ptubench.results import store
+from ptubench.target import address
 from ptubench.target.model import Target, describe
 from ptubench.target.resolve import simulated
-from ptubench.workload.hashing import workload_hash
+from ptubench.workload.hashing import portable, workload_hash
 from ptubench.workload.model import ClosedLoop, Workload
 
 _LEAD = 0.1  # seconds between the word to go and t = 0
@@ -109,8 +110,9 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
     keys = _Keys(order, target)
     await keys.renew()
     found = await _probe(order, target, keys.headers)
-    if found.simulated is not None:
-        target = _seen_simulated(target, found.simulated)
+    seen = found.simulated or await _simulated_behind(workload, target)
+    if seen is not None:
+        target = _seen_simulated(target, seen)
     if found.warning is not None:
         order.say(f"warning: {found.warning}")
     crew = Crew([await task for task in starting], workload, order.plan.count, order.watch)
@@ -143,7 +145,8 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
             signals.loaded(stop=crew.stop, abort=crew.abort)
             await crew.load(file, zero, keys.renewed)
             finished = time.perf_counter() - zero
-            last = crew.end(signals.ended, finished, await _simulated_state(target))
+            state = await _simulated_state(target) if target.kind == "simulated" else None
+            last = crew.end(signals.ended, finished, state)
             if not crew.trouble:
                 file.write(record.encode(last))
     if crew.trouble:
@@ -279,7 +282,7 @@ def _head(
         label=order.label,
         seed=workload.seed,
         salt=salt,
-        workload=workload,
+        workload=portable(workload),
         workload_hash=workload_hash(workload),
         window=(workload.warmup, workload.duration),
         planned=order.plan.count,
@@ -296,10 +299,16 @@ def _head(
     )
 
 
-async def _simulated_state(target: Target) -> dict[str, Any] | None:
-    """The simulated deployment's own account, when it is one; None where it gives none that can be read."""
-    if target.kind != "simulated":
+async def _simulated_behind(workload: Workload, target: Target) -> str | None:
+    """MODEL:PTU of a simulated deployment on this machine behind the user's own client, which shows no headers."""
+    if ":" not in workload.client or not address.parse(target.url, "target").loopback:
         return None
+    state = await _simulated_state(target) or {}
+    return f"{state['model']}:{state['ptu']}" if state.keys() >= {"model", "ptu"} else None
+
+
+async def _simulated_state(target: Target) -> dict[str, Any] | None:
+    """A simulated deployment's own account; None where it gives none that can be read."""
     url = httpx2.URL(target.url).copy_with(path="/simulator/state", query=None)
     said = b""
     try:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ptubench.distributions import MOST_TOKENS
 from ptubench.errors import UsageError
 
 _FORMS = 'write {"messages": […]}, an OpenAI batch line or an array of messages'
@@ -46,6 +47,8 @@ def read(file: str) -> tuple[Line, ...]:
 def _line(text: bytes, number: int, where: str) -> Line:
     try:
         value = msgspec.json.decode(text)
+    except UnicodeDecodeError:
+        raise UsageError(f"{where}: not UTF-8 text; save the file as UTF-8") from None
     except (msgspec.DecodeError, RecursionError):
         raise UsageError(f"{where}: not JSON; {_FORMS}") from None
     body = value.get("body", value) if isinstance(value, dict) else {"messages": value}
@@ -67,5 +70,7 @@ def _limit(body: dict[str, Any], where: str) -> int | None:
         if limit is not None:
             if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
                 raise UsageError(f"{where}: `{key}` must be a whole number of tokens, 1 or more")
+            if limit > MOST_TOKENS:
+                raise UsageError(f"{where}: `{key}` must be at most {MOST_TOKENS:,} tokens")
             return limit
     return None

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ptubench.distributions import LEAST_CACHED, LEAST_PROMPT
+from ptubench.distributions import LEAST_CACHED, LEAST_PROMPT, MOST_TOKENS
 from ptubench.errors import UsageError
 from ptubench.load.sizes import ARRIVALS, generator
 from ptubench.units import duration_text
@@ -29,6 +29,7 @@ from ptubench.workload.model import Trace
 
 Floats = NDArray[np.float64]
 _MINUTE = 60.0
+_LAST = 1e12  # seconds, in thirty thousand years
 _MOST_REQUESTS = 10_000_000  # in one minute: more is a broken line, and would not fit in memory
 
 
@@ -194,7 +195,7 @@ def _tokens(text: str) -> int:
 def _checked(row: _Row) -> _Row:
     if min(row[1:]) < 0:
         raise ValueError("a number of tokens is negative")
-    if max(row[1:]) > 2**53 or not math.isfinite(row.time):
+    if max(row[1:4]) > MOST_TOKENS * max(row.requests, 1) or not abs(row.time) < _LAST:
         raise ValueError("a number is too large")
     if row.cached > row.prompt:
         raise ValueError("more cached tokens than prompt tokens")

@@ -62,7 +62,8 @@ def _where(target: Mapping[str, Any]) -> RenderableType:
     for part, source in (target.get("sources") or {}).items():
         value = target.get(part)
         shown = Text() if value is None or isinstance(value, Mapping) else untrusted(value, limit=100).append("  ")
-        rows.append((_label(part), shown.append_text(Text.assemble(("from ", "dim"), untrusted(source, "dim")))))
+        said = "" if part == "auth" else "from "  # what decided it is a sentence, not a place
+        rows.append((_label(part), shown.append_text(Text.assemble((said, "dim"), untrusted(source, "dim")))))
     return _grid(*rows)
 
 

@@ -38,6 +38,22 @@ def files(workload: Workload) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def portable(workload: Workload) -> Workload:
+    """The same workload for a run file that travels: its files by their names, without the folders around them."""
+    load = workload.load
+    if isinstance(load, Trace):
+        load = msgspec.structs.replace(load, file=Path(load.file).name)
+    classes = tuple(
+        kind
+        if kind.messages is None
+        else msgspec.structs.replace(
+            kind, messages=msgspec.structs.replace(kind.messages, file=Path(kind.messages.file).name)
+        )
+        for kind in workload.classes
+    )
+    return msgspec.structs.replace(workload, load=load, classes=classes)
+
+
 def _with_content(plain: Any, digests: dict[str, str]) -> Any:
     """The same data, in which each `file` is named by its content."""
     if isinstance(plain, dict):

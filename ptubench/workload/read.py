@@ -148,7 +148,7 @@ def _warmup(top: Fields, place: Place, duration: float | None) -> float | None:
     if duration is not None and seconds >= duration:
         raise at.fault(
             f"{duration_text(seconds)} is not shorter than the duration of {duration_text(duration)}: "
-            "nothing would be measured"
+            f"nothing would be measured; lower it, such as --set warmup={duration_text(min(0.1 * duration, 60.0))}"
         )
     return seconds
 
@@ -166,7 +166,8 @@ def _throttling(value: object, place: Place) -> Throttling:
 
 
 def _checks(value: object, place: Place) -> tuple[str, ...]:
-    return tuple(field.text(rule, place.at(index)).strip() for index, rule in enumerate(field.items(value, place)))
+    rules = [] if value == [] else field.items(value, place)  # `--set checks=[]` drops those of the file
+    return tuple(field.text(rule, place.at(index)).strip() for index, rule in enumerate(rules))
 
 
 def _slo(value: object, place: Place) -> Slo:

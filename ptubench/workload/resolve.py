@@ -12,6 +12,7 @@ from ptubench import distributions
 from ptubench.errors import UsageError
 from ptubench.ptu.capacity import Capacity
 from ptubench.units import duration_text
+from ptubench.workload.fields import LONGEST
 from ptubench.workload.model import Class, Fixed, Lognormal, OpenLoop, Sizes, Stage, Workload
 
 MOST_CALLS = 10_000_000
@@ -103,6 +104,11 @@ def _timed(workload: Workload, trace_seconds: float | None) -> Workload:
     """Duration, and the default warm-up, from what is left of the trace."""
     if trace_seconds is None:
         raise ValueError("a trace without a duration needs trace_seconds")
+    if trace_seconds > LONGEST:
+        raise UsageError(
+            f"{workload.name}: what is left of the trace lasts {duration_text(trace_seconds)}, longer than the 31 days of "
+            "a run; give `duration`, or a higher `speed`"
+        )
     warmup = min(0.1 * trace_seconds, 60.0) if "warmup" in workload.pending else workload.warmup
     if warmup >= trace_seconds:
         raise UsageError(

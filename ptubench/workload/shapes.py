@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ptubench import distributions
+from ptubench.distributions import MOST_TOKENS
 from ptubench.secret import shown
 from ptubench.units import number_text
 from ptubench.workload.fields import (
@@ -22,7 +23,6 @@ from ptubench.workload.fields import (
 from ptubench.workload.model import Cached, Class, Fixed, Lognormal, Messages, Sizes, Uniform
 
 LEAST_CACHED = 1024
-MOST_TOKENS = 10_000_000
 SHAPE_KEYS = ("prompt_tokens", "completion_tokens", "output_limit", "reasoning_tokens", "cached", "messages")
 _SYNTHETIC = ("prompt_tokens", "completion_tokens", "cached")
 """What own messages replace."""

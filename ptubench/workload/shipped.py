@@ -34,5 +34,14 @@ def template(name: str = "chat") -> str:
     return re.sub(r"(?m)^name: .*$", f"name: {name}", text, count=1)
 
 
+def companions(name: str) -> list[Path]:
+    """The files that a shipped workload names: a trace, messages. They are made to be replaced by one's own."""
+    file = path(name)
+    if file is None:
+        return []
+    text = file.read_text(encoding="utf-8")
+    return [other for other in sorted(_folder().iterdir()) if other.suffix != ".yaml" and other.name in text]
+
+
 def _folder() -> Path:
     return next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
