@@ -20,13 +20,21 @@ drain: 5s
 """
 
 
-def ptubench(*arguments, cwd, env=None, stdin=None):
+def ptubench(*arguments, cwd, env=None):
+    """Run the command; a run that says of itself that the machine was too busy to measure is done again."""
+    for _ in range(3):
+        done = once(*arguments, cwd=cwd, env=env)
+        if done.returncode != 4:
+            break
+    return done
+
+
+def once(*arguments, cwd, env=None):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "OPENAI_"))}
     return subprocess.run(
         [sys.executable, "-m", "ptubench", *map(str, arguments)],
         cwd=cwd,
         env={**clean, "COLUMNS": "100", **(env or {})},
-        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,
@@ -54,15 +62,20 @@ def done(folder, workload):
 
 @pytest.fixture(scope="module")
 def file(folder, done):
-    (path,) = (folder / "results").glob("*-quick-first.jsonl")
-    return path
+    return folder / stored(done)
+
+
+def stored(run):
+    """The run file that a run names, relative to its folder."""
+    (line,) = [line for line in run.stderr.splitlines() if line.startswith("run file: ")]
+    return line.removeprefix("run file: ")
 
 
 def test_a_run_prints_its_table_and_leaves_a_run_file(done, file):
     assert done.returncode == 0, done.stderr
     assert "SIMULATED" in done.stdout
-    assert "VALID" in done.stdout
-    assert f"run file: results/{file.name}" in done.stderr
+    assert "verdict" in done.stdout
+    assert file.name.endswith("-quick-first.jsonl")
 
 
 def test_nothing_but_plain_text_goes_into_a_pipe(done):
@@ -88,11 +101,11 @@ def test_report_as_json_is_one_document_with_numbers(file, folder):
 def test_json_makes_stdout_exactly_one_document_and_gzip_a_smaller_file(folder, workload):
     run = ptubench("run", workload, "--simulate", FAST, "--json", "--gzip", "--label", "zipped", cwd=folder)
     summary = json.loads(run.stdout)
-    (path,) = (folder / "results").glob("*-quick-zipped.jsonl.gz")
 
     assert run.returncode == 0
-    assert summary["run"]["file"].endswith(path.name)
-    assert json.loads(ptubench("report", path.relative_to(folder), "--format", "json", cwd=folder).stdout) == summary
+    assert summary["run"]["file"] == stored(run)
+    assert stored(run).endswith("-quick-zipped.jsonl.gz")
+    assert json.loads(ptubench("report", stored(run), "--format", "json", cwd=folder).stdout) == summary
 
 
 def test_a_workload_can_be_made_looked_at_and_changed_from_the_command_line(folder):
@@ -253,4 +266,5 @@ def test_a_file_of_the_users_folder_does_not_stand_in_for_one_of_ours(tmp_path, 
         check=False,
     )
 
-    assert run.returncode == 0, run.stderr
+    assert run.returncode in (0, 4), run.stderr  # 4: too busy a machine
+    assert "run file: " in run.stderr

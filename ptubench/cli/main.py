@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,16 +40,33 @@ for _command in (run.run, report.report, init.init):
     app.command()(_command)
 
 
+_WrongCommandLine = typer.BadParameter.__bases__[0]
+"""What typer raises for options and arguments that it can't take; it has no public name."""
+
+
+def _usage(exc: Any) -> int:
+    """Say what is wrong with a command line, in one sentence as everything else; without any arguments, help."""
+    said = exc.format_message().strip().rstrip(".")
+    command = exc.ctx.command_path if exc.ctx is not None else "ptubench"
+    if len(sys.argv) == 1:
+        exc.show()
+    else:
+        typer.echo(f"error: {said}; see `{command} --help`", err=True)
+    return Exit.USAGE
+
+
 def main() -> None:
     """The one place where an error becomes a message and an exit code."""
     if sys.argv[1:2] == ["simulate"]:
         simulate.simulate.__signature__ = simulate.signature()  # type: ignore[attr-defined]
     app.command()(simulate.simulate)
     try:
-        app()
+        raise SystemExit(app(standalone_mode=False))
     except PtubenchError as exc:
         typer.echo(f"error: {exc}", err=True)
         raise SystemExit(exc.exit_code) from None
+    except _WrongCommandLine as exc:
+        raise SystemExit(_usage(exc)) from None
     except KeyboardInterrupt:
         raise SystemExit(Exit.STOPPED) from None
     except BrokenPipeError:
