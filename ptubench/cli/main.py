@@ -1,14 +1,14 @@
 """The command line's frame: which commands there are, and how an error ends."""
 
-import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from ptubench import __version__
 from ptubench.cli import init, report, run, simulate
 from ptubench.errors import Exit, PtubenchError
+from ptubench.secret import shown
 
 app = typer.Typer(
     name="ptubench",
@@ -40,13 +40,13 @@ for _command in (run.run, report.report, init.init):
     app.command()(_command)
 
 
-_WrongCommandLine = typer.BadParameter.__bases__[0]
+_WrongCommandLine = cast("type[Exception]", typer.BadParameter.__bases__[0])
 """What typer raises for options and arguments that it can't take; it has no public name."""
 
 
 def _usage(exc: Any) -> int:
     """Say what is wrong with a command line, in one sentence as everything else; without any arguments, help."""
-    said = exc.format_message().strip().rstrip(".")
+    said = shown(exc.format_message().strip().rstrip("."), most=300)
     command = exc.ctx.command_path if exc.ctx is not None else "ptubench"
     if len(sys.argv) == 1:
         exc.show()
@@ -69,7 +69,3 @@ def main() -> None:
         raise SystemExit(_usage(exc)) from None
     except KeyboardInterrupt:
         raise SystemExit(Exit.STOPPED) from None
-    except BrokenPipeError:
-        # Whoever read our output has left, as `head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(Exit.GOOD) from None

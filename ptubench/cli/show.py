@@ -4,6 +4,7 @@
 # ruff: noqa: PLC0415
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -33,11 +34,11 @@ def print_json(value: Any) -> None:
 
 @contextlib.contextmanager
 def _written() -> Iterator[None]:
-    """Say that standard output is full or gone; a reader that has left is no news."""
+    """Say that standard output can't be written; a reader that has left, as `head` does, is no news."""
     try:
         yield
     except BrokenPipeError:
-        raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as exc:
         raise MeasurementLost(
             f"standard output can't be written ({exc.strerror}); a run is kept in its file: see `ptubench report`"
