@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ptubench.cli.show import print_json, show
+from ptubench.cli.show import print_json, show, show_later
 from ptubench.errors import Exit, Stopped, UsageError
 
 _LOAD = "Load"
@@ -35,6 +35,10 @@ def run(
         str | None, _option("How long load is offered, warm-up included, such as 10m.", metavar="DURATION", panel=_LOAD)
     ] = None,
     seed: Annotated[int | None, _option("Fixes due times, classes and sizes.", metavar="N", panel=_LOAD, min=0)] = None,
+    on_429: Annotated[
+        str | None,
+        _option("none, retry or divert: what happens after a 429.", "--on-429", metavar="POLICY", panel=_LOAD),
+    ] = None,
     salt: Annotated[
         str | None, _option("Fixes the text of the prompts; default: new for every run.", metavar="TEXT", panel=_LOAD)
     ] = None,
@@ -65,6 +69,10 @@ def run(
     ] = None,
     api_style: Annotated[
         str | None, _option("v1, classic or openai; default: by the URL.", metavar="STYLE", panel=_TARGET)
+    ] = None,
+    api: Annotated[
+        str | None,
+        _option("chat (completions) or responses; default: by the URL, else chat.", metavar="API", panel=_TARGET),
     ] = None,
     auth: Annotated[str, _option("auto, key, entra or none.", metavar="HOW", panel=_TARGET)] = "auto",
     key_env: Annotated[
@@ -107,6 +115,33 @@ def run(
             panel=_TARGET,
         ),
     ] = None,
+    resource: Annotated[
+        str | None,
+        _option(
+            "Azure resource ID of the account; asks Azure what the deployment is, before and after the run.",
+            metavar="RESOURCE_ID",
+            panel=_TARGET,
+        ),
+    ] = None,
+    cloud: Annotated[
+        str | None, _option("public, usgov or china; default: by the endpoint.", metavar="CLOUD", panel=_TARGET)
+    ] = None,
+    monitor: Annotated[
+        bool,
+        _option(
+            "With --resource: Azure Monitor's figures beside ours; the window starts on a full UTC minute.",
+            "--monitor",
+            panel=_OUTPUT,
+        ),
+    ] = False,
+    monitor_wait: Annotated[
+        str | None,
+        _option(
+            "How long to wait for these figures after the report, at most; default: 5m; 0 asks once.",
+            metavar="DURATION",
+            panel=_OUTPUT,
+        ),
+    ] = None,
     label: Annotated[
         str | None, _option("A word of yours in the run file and its name.", metavar="TEXT", panel=_OUTPUT)
     ] = None,
@@ -134,6 +169,7 @@ def run(
     5 the target refused before any load, 130 stopped by a signal.
     """
     from ptubench import commands
+    from ptubench.azure_run import AzureOptions
     from ptubench.target.model import TargetOptions
 
     if probe and not dry_run:
@@ -145,6 +181,7 @@ def run(
             deployment=deployment,
             api_version=api_version,
             api_style=api_style,
+            api=api,
             key_env=key_env,
             auth=auth,
             header=tuple(header or ()),
@@ -153,6 +190,7 @@ def run(
             type=type_,
             ratio=ratio,
             tpm_per_ptu=tpm_per_ptu,
+            cloud=cloud,
             trust_target=trust_target,
             simulate=simulate,
             ca_file=ca_file,
@@ -162,12 +200,14 @@ def run(
         concurrency=concurrency,
         duration=duration,
         seed=seed,
+        on_429=on_429,
         salt=salt,
         label=label,
         place=place,
         workers=workers,
         results=results,
         compress=gzip,
+        azure=AzureOptions(resource=resource, monitor=monitor, monitor_wait=monitor_wait),
     )
     prepared = commands.prepare(options, os.environ)
     if dry_run:
@@ -183,17 +223,27 @@ def _run(prepared: Any, *, as_json: bool, strict: bool) -> int:
     from ptubench.report import live, text
 
     console = text.console(stderr=True)
+
+    def say(line: str) -> None:
+        console.print(text.untrusted(line, limit=400))
+
     kind = "simulated" if prepared.target.simulate is not None else prepared.target.kind
     title = live.title(kind, prepared.workload.name, prepared.target.deployment or prepared.target.endpoint)
     with live.View(console, title) as view:
-        outcome = commands.run(
-            prepared, say=lambda line: console.print(text.untrusted(line, limit=400)), watch=view.update
-        )
+        outcome = commands.run(prepared, say=say, watch=view.update)
     if outcome.file is None:
         raise Stopped
-    console.print(text.untrusted(f"run file: {outcome.file}", limit=400))
+    say(f"run file: {outcome.file}")
     summary = summarize(outcome.file)
-    show(summary, as_json=as_json)
+    # One JSON document holds all; people read ours while Azure's figures are waited for.
+    if not as_json:
+        show(summary, as_json=False)
+    if commands.await_monitor(prepared, outcome, say=say):
+        first, summary = summary, summarize(outcome.file)
+        if not as_json:
+            show_later(first, summary)
+    if as_json:
+        show(summary, as_json=True)
     return _exit_code(summary, outcome.ended, strict=strict)
 
 
@@ -214,11 +264,13 @@ def _dry_run(prepared: Any, *, as_json: bool, probe: bool) -> None:
 
     planned = commands.dry_run(prepared)
     found = commands.probe_target(prepared).describe() if probe else None
+    described = describe(prepared.target)
+    second = None if prepared.divert_to is None else describe(prepared.divert_to)
     if as_json:
-        print_json({**planned, "target": describe(prepared.target), "probe": found})
+        print_json({**planned, "target": described, "divert_to": second, "probe": found})
         return
     console = text.console()
-    console.print(preview.render(planned, prepared.workload, describe(prepared.target)))
+    console.print(preview.render(planned, prepared.workload, described, second))
     if found is not None:
         answered = f"the probe call was answered with status {found['status']} by model {found['model'] or 'unknown'}"
         console.print(text.untrusted(answered, limit=400))

@@ -17,7 +17,9 @@ from ptubench.client import judge
 from ptubench.client.connect import tls_context
 from ptubench.client.exchange import Exchange, GapSink
 from ptubench.client.http1 import MAX_BODY
-from ptubench.stream import chat, sse
+from ptubench.stream import sse
+from ptubench.stream.answer import BadEvent, one_line
+from ptubench.stream.apis import Api
 from ptubench.workload.model import Timeouts
 
 _KINDS: tuple[tuple[type[Exception], str], ...] = (
@@ -38,6 +40,7 @@ class HttpxClient:
         self,
         url: str,
         *,
+        api: Api,
         headers: Mapping[str, str],
         timeouts: Timeouts,
         stream: bool,
@@ -45,6 +48,7 @@ class HttpxClient:
         max_connections: int,
     ) -> None:
         self._url = url
+        self._answer = api.answer
         self._stream = stream
         self._total = timeouts.total
         self.gaps = GapSink()
@@ -67,6 +71,7 @@ class HttpxClient:
 
     async def send(self, body: bytes, exchange: Exchange) -> None:
         """One exchange; every failure is named in it."""
+        exchange.answer = self._answer()
         exchange.sent = perf_counter()
         try:
             async with asyncio.timeout(self._total), self._client.stream("POST", self._url, content=body) as answer:
@@ -74,7 +79,7 @@ class HttpxClient:
         except TimeoutError:
             exchange.fail("total_timeout", f"after {self._total:g} s")
         except (httpx2.TransportError, httpx2.InvalidURL) as exc:
-            exchange.fail(self._kind(exc, exchange), chat.one_line(f"{type(exc).__name__}: {exc}"))
+            exchange.fail(self._kind(exc, exchange), one_line(f"{type(exc).__name__}: {exc}"))
         if exchange.end is None:
             exchange.end = perf_counter()
 
@@ -113,7 +118,7 @@ class HttpxClient:
             nonlocal last
             try:
                 content = exchange.answer.event(data, at)
-            except chat.BadEvent as exc:
+            except BadEvent as exc:
                 exchange.fail("bad_event", str(exc))
                 return
             if content:
