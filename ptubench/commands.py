@@ -3,27 +3,33 @@
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ptubench import loop
+from ptubench import azure_run, loop
 from ptubench.analysis import checks
+from ptubench.azure import cloud, rest
+from ptubench.azure_run import AzureOptions, Beside
 from ptubench.client import auth
 from ptubench.client.connect import address
 from ptubench.engine.probe import Probe
 from ptubench.engine.progress import Progress
+from ptubench.engine.reach import Aim
 from ptubench.engine.run import Order, Outcome, expected_in_flight, probe_only
 from ptubench.engine.run import run as run_order
 from ptubench.errors import UsageError
-from ptubench.load import traces
+from ptubench.load import fit, traces
 from ptubench.load.plan import Plan, make_plan
 from ptubench.load.preview import preview
 from ptubench.ptu.capacity import Capacity, capacity
+from ptubench.record import Line
 from ptubench.secret import shown
 from ptubench.sim import options as sim_options
+from ptubench.stream.apis import APIS
+from ptubench.target.divert import resolve_divert
 from ptubench.target.model import Target, TargetOptions
 from ptubench.target.resolve import request_headers, resolve_target
 from ptubench.workload.model import Trace, Workload
@@ -42,12 +48,14 @@ class RunOptions:
     concurrency: int | None = None
     duration: str | None = None
     seed: int | None = None
+    on_429: str | None = None
     salt: str | None = None
     label: str | None = None
     place: str | None = None
     workers: str = "1"
     results: Path = Path("results")
     compress: bool = False
+    azure: AzureOptions = field(default_factory=AzureOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,25 +66,52 @@ class Prepared:
     workload: Workload
     plan: Plan
     target: Target
+    divert_to: Target | None
+    """The second target of `on_429: divert`."""
     capacity: Capacity | None
     rules: tuple[checks.Rule, ...]
     workers: int
     headers: dict[str, str]
+    """The secrets of the target, as request headers."""
+    divert_headers: dict[str, str]
+    """The same of the second one."""
+    beside: Beside | None
+    """What Azure is asked around the run; None without `--resource`."""
+    whole_minute: bool
+    """Whether the window starts on a full UTC minute, as with `--monitor`."""
 
 
-def prepare(options: RunOptions, env: Mapping[str, str]) -> Prepared:
-    """Read and check everything that a run needs.
+def prepare(options: RunOptions, env: Mapping[str, str], *, azure: rest.Access | None = None) -> Prepared:
+    """Read and check everything that a run needs; with `--resource`, look the deployment up.
+
+    Args:
+        options: as they were given.
+        env: the environment.
+        azure: how Azure's management is reached; as the target's cloud and Azure's default credential say when None.
 
     Raises:
         UsageError: the first thing that is wrong.
+        TargetRefused: Azure does not say what the deployment is.
     """
-    given = {name: getattr(options, name) for name in ("rate", "concurrency", "duration", "seed")}
+    given = {name: getattr(options, name) for name in ("rate", "concurrency", "duration", "seed", "on_429")}
     workload = read(options.workload, overrides=options.overrides, options=given)
-    target = _target(options, workload, env)
+    target = _described(resolve_target(options.target, workload.target, env, workload_name=workload.name))
+    target, beside = azure_run.find(
+        options.azure,
+        target,
+        env,
+        cloud_said=options.target.cloud is not None,
+        ca_file=options.target.ca_file,
+        access=azure,
+    )
+    divert_to = _divert_to(options, workload, target, env)
     known = capacity(target.model, target.ptu, ratio=target.ratio, tpm_per_ptu=target.tpm_per_ptu)
     span = traces.span(workload.load) if isinstance(workload.load, Trace) else None
     workload = resolve(workload, known, span)
-    plan = make_plan(workload)
+    targets = [target] if divert_to is None else [target, divert_to]
+    plan = make_plan(workload, least_limit=max(APIS[to.api].least_limit for to in targets))
+    for to in targets:
+        fit.check(plan, APIS[to.api])
     if plan.count == 0:
         raise UsageError(f"{workload.name}: no request is due within {workload.duration:g} s; raise rate or duration")
     where = f"{options.workload}: checks"
@@ -89,16 +124,21 @@ def prepare(options: RunOptions, env: Mapping[str, str]) -> Prepared:
     for name in ("salt", "label", "place"):
         _check_text(getattr(options, name), f"--{name}")
     # Proxy and authorities are read again by whoever connects; what is wrong with them is said now.
-    address(target.url, ca_file=options.target.ca_file, env=env)
+    for to in targets:
+        address(to.url, ca_file=options.target.ca_file, env=env)
     return Prepared(
         options=options,
         workload=workload,
         plan=plan,
         target=target,
+        divert_to=divert_to,
         capacity=known,
         rules=rules,
         workers=workers,
         headers=request_headers(target, env),
+        divert_headers={} if divert_to is None else request_headers(divert_to, env),
+        beside=beside,
+        whole_minute=options.azure.monitor,
     )
 
 
@@ -117,13 +157,45 @@ def probe_target(prepared: Prepared) -> Probe:
 
 
 def run(prepared: Prepared, *, say: Callable[[str], None], watch: Callable[[Progress], None]) -> Outcome:
-    """Put the load on; the outcome names the run file. Raises as `engine.run.run`."""
+    """Put the load on; the outcome names the run file. Raises as `engine.run.run`, and as `azure_run.opening`."""
     _check_results(prepared.options.results)
-    return loop.run(run_order(_order(prepared, say=say, watch=watch)))
+    opening = () if prepared.beside is None else azure_run.opening(prepared.beside, say)
+    outcome = loop.run(run_order(_order(prepared, say=say, watch=watch, opening=opening)))
+    if prepared.beside is not None and outcome.file is not None:
+        azure_run.closing(prepared.beside, outcome.file, say)
+    return outcome
 
 
-def _target(options: RunOptions, workload: Workload, env: Mapping[str, str]) -> Target:
-    target = resolve_target(options.target, workload.target, env, workload_name=workload.name)
+def await_monitor(prepared: Prepared, outcome: Outcome, *, say: Callable[[str], None]) -> bool:
+    """Wait for Azure Monitor's figures of a run, if they were asked for; whether any went into its file."""
+    beside = prepared.beside
+    if beside is None or not beside.monitor or outcome.file is None:
+        return False
+    if outcome.ended != "completed":
+        say("Azure Monitor is not asked, since the run was stopped; `ptubench report RUN --monitor` asks it")
+        return False
+    return azure_run.settle(beside, outcome.file, say)
+
+
+def _divert_to(options: RunOptions, workload: Workload, target: Target, env: Mapping[str, str]) -> Target | None:
+    """The second target; None unless the policy is `divert`, whatever the file says of it."""
+    policy = workload.throttling
+    if policy.on_429 != "divert" or policy.divert_to is None:
+        return None
+    return _described(
+        resolve_divert(policy.divert_to, target, options.target, workload.target, env, workload_name=workload.name)
+    )
+
+
+def _aim(target: Target, headers: dict[str, str], options: TargetOptions) -> Aim:
+    which = cloud.CLOUDS[target.cloud or "public"]
+    authority = cloud.authority(which, said=options.cloud is not None, env=os.environ)
+    credential = auth.default_credential(authority) if target.auth == "entra" else None
+    return Aim(target=target, headers=headers, credential=credential)
+
+
+def _described(target: Target) -> Target:
+    """The same target; a simulated one is checked, and knows its size."""
     if target.simulate is None:
         return target
     simulate = sim_options.from_mapping(target.simulate, where=target.sources["simulate"])
@@ -131,21 +203,30 @@ def _target(options: RunOptions, workload: Workload, env: Mapping[str, str]) -> 
         target,
         simulate=msgspec.to_builtins(simulate),
         model=simulate.model,
-        ptu=simulate.ptu,
+        ptu=None if simulate.type == "standard" else simulate.ptu,
+        type="standard" if simulate.type == "standard" else target.type,
+        spillover=simulate.second.deployment if simulate.spill else None,
         ratio=simulate.ratio,
         tpm_per_ptu=simulate.tpm_per_ptu,
         ptu_source="the simulated deployment",
     )
 
 
-def _order(prepared: Prepared, *, say: Callable[[str], None], watch: Callable[[Progress], None]) -> Order:
+def _order(
+    prepared: Prepared,
+    *,
+    say: Callable[[str], None],
+    watch: Callable[[Progress], None],
+    opening: tuple[Line, ...] = (),
+) -> Order:
     options = prepared.options
     return Order(
         workload=prepared.workload,
         plan=prepared.plan,
-        target=prepared.target,
-        headers=prepared.headers,
-        credential=auth.default_credential() if prepared.target.auth == "entra" else None,
+        aim=_aim(prepared.target, prepared.headers, options.target),
+        divert_to=None
+        if prepared.divert_to is None
+        else _aim(prepared.divert_to, prepared.divert_headers, options.target),
         salt=options.salt,
         label=options.label,
         place=options.place,
@@ -155,6 +236,8 @@ def _order(prepared: Prepared, *, say: Callable[[str], None], watch: Callable[[P
         ca_file=options.target.ca_file,
         say=say,
         watch=watch,
+        whole_minute=prepared.whole_minute,
+        opening=opening,
     )
 
 

@@ -18,7 +18,7 @@ FAILURES = {
     "headers_too_large": "the headers of the answer exceed 64 KiB",
     "redirect": "the target answered with a redirect, which is never followed: load goes only where it was aimed",
     "not_a_stream": "a 200 that is no event stream although one was asked for",
-    "bad_event": "an event, or the body, is not the JSON of a chat completion",
+    "bad_event": "an event, or the body, is not the JSON of an answer",
     "event_too_large": "an event, or the body, exceeds 32 MiB",
     "stream_error": "an error event inside a stream that had begun with 200",
     "broken_stream": "the answer ended before it was complete",

@@ -15,6 +15,11 @@ SCHEMA = 1
 
 Outcome = Literal["ok", "throttled", "failed", "cut"]
 
+THROTTLED_IN_BAND = "throttled_in_band"
+"""The flag of an attempt that was answered 200 and then, inside the stream, told of a rate limit."""
+REASONING_SUMMARY = "reasoning_summary"
+"""The flag of an answer that showed a summary of its reasoning: text, and none of the reasoning tokens that it counts."""
+
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="attempt", tag_field="type", gc=False):
     """One HTTP exchange for a request, from due to end."""
@@ -38,6 +43,10 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     """When the generator took it up; never before `scheduled`."""
     lane_wait: float = 0.0
     """Closed loop only: how long the lane had waited after a 429 or a failure before this request."""
+    waited: float = 0.0
+    """Seconds between the end of the attempt before and the moment this one was begun: the wait of a retry."""
+    diverted: bool = False
+    """Sent to `throttling.divert_to`, after the target had answered 429."""
     connect_s: float | None = None
     """Time to open the connection for this attempt (TCP, proxy, TLS); None when one was open already."""
     tls_s: float | None = None
@@ -67,11 +76,14 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     """One line on the failure, from the service or from us; at most 300 characters."""
     cut: bool = False
     """Still in flight when the drain ended or the run was stopped at once."""
+    gave_up: bool = False
+    """The last attempt of a request: it would have been retried, but `max_retries`, `max_wait` or a wait
+    that the official client does not wait forbade it."""
     streamed: bool = True
     resent: bool = False
     """Sent again on a new connection, since a reused one closed before any byte of the answer."""
     flags: tuple[str, ...] = ()
-    """Oddities that are no failure: `no_done`, `bytes_after_end`."""
+    """What is no failure: the oddities `no_done` and `bytes_after_end`, `THROTTLED_IN_BAND` and `REASONING_SUMMARY`."""
 
     @property
     def outcome(self) -> Outcome:
@@ -80,7 +92,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
             return "cut"
         if self.failure is not None:
             return "failed"
-        return "throttled" if self.status == 429 else "ok"
+        return "throttled" if self.status == 429 or THROTTLED_IN_BAND in self.flags else "ok"
 
 
 class Dropped(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="dropped", tag_field="type", gc=False):
@@ -137,10 +149,12 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, tag="head", tag_field="typ
     probe: dict[str, Any] | None
     """What the probe call found; None when the target did not answer it but the run went on."""
     warnings: tuple[str, ...] = ()
+    divert_to: dict[str, Any] | None = None
+    """The second target of `on_429: divert`, described as `target` is; None without."""
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="type"):
-    """The last line. A file without one is a run that was killed."""
+    """The end of the load. A file without one is a run that was killed; only what Azure says later may follow."""
 
     ended: Literal["completed", "stopped", "aborted", "lost"]
     """stopped: first signal, drained. aborted: second signal. lost: a worker or the disk failed."""
@@ -156,7 +170,61 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="type"
     problems: tuple[str, ...] = ()
 
 
-Line = Head | Attempt | Dropped | Tick | End
+class Resource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="resource", tag_field="type"):
+    """What Azure Resource Manager said of the deployment, in its own words."""
+
+    when: Literal["before", "after"]
+    """The load."""
+    asked_unix: float
+    id: str
+    """Of the account: /subscriptions/…/accounts/NAME."""
+    deployment: str
+    sku: str | None = None
+    capacity: int | None = None
+    """PTUs; of a Standard deployment its quota, in thousands of tokens a minute."""
+    model: str | None = None
+    version: str | None = None
+    spillover: str | None = None
+    """The deployment that serves what this one refuses."""
+    content_filter: str | None = None
+    """The name of its content-filter policy."""
+    state: str | None = None
+    error: str | None = None
+    """Why nothing was said; one line."""
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One time series of Azure Monitor: a metric, or its part with these dimension values."""
+
+    metric: str
+    """Its name in the REST API."""
+    dimensions: dict[str, str] = {}
+    """Names in lower case."""
+    average: dict[int, float] = {}
+    """By the start of the minute, in seconds since the epoch; in the unit of the metric, as in the rest."""
+    maximum: dict[int, float] = {}
+    total: dict[int, float] = {}
+
+
+class Monitor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="monitor", tag_field="type"):
+    """What Azure Monitor said, per UTC minute. Of several for the same `of` the last one counts."""
+
+    of: Literal["before", "run"]
+    """before: the minutes that led up to the load. run: those that the run touched."""
+    asked_unix: float
+    id: str
+    """Of the account, as in `Resource`."""
+    deployment: str
+    span: tuple[int, int]
+    """[from, to) in seconds since the epoch."""
+    series: tuple[Series, ...] = ()
+    errors: dict[str, str] = {}
+    """By the metric that failed, one line each."""
+    stable: bool = False
+    """Two answers in a row were the same, and told of the last minute."""
+
+
+Line = Head | Attempt | Dropped | Tick | End | Resource | Monitor
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)

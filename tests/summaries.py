@@ -64,6 +64,8 @@ def timeline(seconds: int = 30) -> list[dict[str, Any]]:
                 "failed": 0,
                 "cut": 0,
                 "dropped": 0,
+                "diverted": 0,
+                "spilled": 0,
                 "prompt_tokens": (sent - throttled) * 1000.0,
                 "cached_tokens": 0.0,
                 "completion_tokens": (sent - throttled) * 200.0,
@@ -90,6 +92,7 @@ def metrics() -> dict[str, Any]:
         "retry_after": distribution(middle=1.4, count=40),
         "reject": distribution(middle=0.0021, count=40),
         "lane_wait": distribution(count=0),
+        "waited": distribution(count=0),
         "prompt_tokens": distribution("tokens", 960, count=357),
         "completion_tokens": distribution("tokens", 200, count=357),
         "requests": {
@@ -107,7 +110,7 @@ def metrics() -> dict[str, Any]:
         },
         "attempts": {"total": 400, "throttled": 40, "throttled_ratio": 0.1},
         "refused": {"count": 40, "ratio": 0.1, "ci95": [0.072, 0.134]},
-        "throttled": {"count": 40, "ratio": 0.1, "ci95": [0.072, 0.134], "first_s": 15.2},
+        "throttled": {"count": 40, "ratio": 0.1, "ci95": [0.072, 0.134], "first_s": 15.2, "by_cause": {"capacity": 40}},
         "failed": {"count": 2, "ratio": 0.005, "ci95": [0.001, 0.018], "by_kind": {"broken_stream": 1, "http_503": 1}},
         "slo": {"ratio": None, "ci95": None},
         "finish": {"stop": 12, "length": 345},
@@ -128,6 +131,7 @@ def metrics() -> dict[str, Any]:
             "monitor": None,
             "simulated": {"mean": None, "peak_minute": None, "peak_level": 1.02},
         },
+        "cost": {"total": None, "per_million_tokens": None, "currency": "USD", "source": None, "why": None},
         "asked": {
             "prompt_tokens": {"asked": 1001.3, "got": 999.8},
             "cached_tokens": {"asked": 0.0, "got": 0.0},
@@ -176,6 +180,7 @@ def summary() -> dict[str, Any]:
                 "api": "chat",
                 "client": "timed",
                 "spillover": None,
+                "divert_to": None,
                 "simulate": msgspec.to_builtins(SimOptions(model="gpt-4.1", ptu=500)),
             },
             "network": {
@@ -200,6 +205,7 @@ def summary() -> dict[str, Any]:
                 "cpu_share": 0.21,
                 "workers": 1,
             },
+            "monitor": None,
             "checks": [
                 {
                     "rule": "ttft.p95 <= 1s",

@@ -202,8 +202,8 @@ FAULTS = [
     ({"x": "cached: 2048"}, ": cached: `2048` is not a mapping; write `key: value` lines below it"),
     (
         {"x": "warmup: 10m"},
-        ": warmup: 10m is not shorter than the duration of 10m: nothing would be measured; "
-        "lower it, such as --set warmup=1m",
+        (": warmup: 10m is not shorter than the duration of 10m: nothing would be measured; "
+        "lower it, such as --set warmup=1m"),
     ),
     (
         {"x": "warmup: auto"},
@@ -218,15 +218,33 @@ FAULTS = [
         ": warmup: `60` is not a duration; write a number with a unit, such as 30s, 10m, 1h30m or 800ms",
     ),
     (
-        {"x": "throttling: {on_429: retry}"},
-        ": throttling.on_429: `retry` is not supported by this version of ptubench; only `none` is: a 429 is counted and not sent again",
+        {"x": "throttling: {max_retries: -1}"},
+        ": throttling.max_retries: must be at least 0, not -1",
     ),
     (
         {"x": "throttling: {on_429: divert}"},
-        ": throttling.on_429: `divert` is not supported by this version of ptubench; only `none` is: a 429 is counted and not sent again",
+        ": throttling: `on_429: divert` needs `divert_to`, the second target, such as `divert_to: {deployment: standard}`",
     ),
-    ({"x": "throttling: {max_retries: 2}"}, ": unknown key `throttling.max_retries`; known are `on_429`"),
-    ({"x": "throttling: {on_429: wait}"}, ": throttling.on_429: `wait` is not one of `none`"),
+    (
+        {"x": "throttling: {retries: 2}"},
+        ": unknown key `throttling.retries`; did you mean `throttling.max_retries`?",
+    ),
+    (
+        {"x": "throttling: {on_429: wait}"},
+        ": throttling.on_429: `wait` is not one of `none`, `retry`, `divert`",
+    ),
+    (
+        {"x": "throttling: {max_wait: 10}"},
+        ": throttling.max_wait: `10` is not a duration; write a number with a unit, such as 30s, 10m, 1h30m or 800ms",
+    ),
+    (
+        {"x": "throttling: {divert_to: {endpiont: x}}"},
+        ": unknown key `throttling.divert_to.endpiont`; did you mean `throttling.divert_to.endpoint`?",
+    ),
+    (
+        {"x": "throttling: {divert_to: {api_key: abc}}"},
+        ": throttling.divert_to.api_key: a secret has no place in a workload file; set the environment variable AZURE_OPENAI_API_KEY, or name another one with `target.key_env`",
+    ),
     ({"x": "seed: -1"}, ": seed: must be at least 0, not -1"),
     ({"x": "seed: 1.5"}, ": seed: `1.5` is not a whole number; write one such as 200, 200k or 1.5M"),
     ({"x": "max_in_flight: 0"}, ": max_in_flight: must be at least 1, not 0"),
@@ -498,6 +516,7 @@ def test_a_faulty_override_is_named_as_it_was_typed(override, sentence):
     ("options", "sentence"),
     [
         ({"rate": "45"}, "--rate: `45` is not a rate; write a number per period, such as 45/min, 2/s or 3k/h"),
+        ({"on_429": "wait"}, "--on-429: `wait` is not one of `none`, `retry`, `divert`"),
         ({"concurrency": 0}, "--concurrency: must be at least 1, not 0"),
         (
             {"duration": "30"},

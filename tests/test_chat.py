@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptubench.stream.chat import Answer, BadEvent, BodyMaker, error_of_body
+from ptubench.stream.answer import BadEvent, error_of_body
+from ptubench.stream.chat import Answer, BodyMaker
 
 
 def answer(*events):

@@ -58,6 +58,58 @@ def test_the_official_client_raises_its_own_errors(client):
         client.with_options(api_key="wrong").chat.completions.create(model="mine", messages=QUESTION)
 
 
+def test_the_official_client_streams_a_response(client):
+    with client.responses.create(model="mine", input=QUESTION, stream=True, max_output_tokens=50) as stream:
+        events = list(stream)
+    completed = events[-1]
+
+    assert "".join(event.delta for event in events if event.type == "response.output_text.delta").split() == (
+        completed.response.output_text.split()
+    )
+    assert (completed.type, completed.response.status) == ("response.completed", "completed")
+    assert (completed.response.usage.input_tokens, completed.response.usage.output_tokens) == (7 + 6 + 1, 12)
+    assert completed.response.usage.input_tokens_details.cached_tokens == 0
+
+
+def test_the_official_clients_own_stream_helper_follows_a_response(client):
+    with client.responses.stream(model="mine", input=QUESTION) as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+
+    assert kinds.count("response.output_text.delta") == 12
+    assert (final.status, len(final.output_text.split())) == ("completed", 12)
+
+
+def test_the_official_client_is_told_that_the_limit_ended_a_response(client):
+    with client.responses.create(model="mine", input="90 tokens", stream=True, max_output_tokens=16) as stream:
+        last = list(stream)[-1]
+
+    assert (last.type, last.response.incomplete_details.reason) == ("response.incomplete", "max_output_tokens")
+    assert len(last.response.output_text.split()) == 16
+
+
+def test_the_official_client_reads_a_whole_response(client):
+    answer = client.responses.create(model="mine", instructions="Be brief.", input="Something, in 12 tokens.")
+
+    assert len(answer.output_text.split()) == 12
+    assert answer.usage.total_tokens == 7 + 2 + 4 + 1 + 12
+    with pytest.raises(openai.BadRequestError, match="Expected a value >= 16, but got 5 instead"):
+        client.responses.create(model="mine", input="Hi.", max_output_tokens=5)
+
+
+def test_the_official_client_is_shown_a_summary_of_the_reasoning_and_a_429_inside_the_stream(tmp_path):
+    with (
+        simulated(tmp_path, model="o3", ptu=1, reasoning=5, depth=0.5, in_band=True) as sim,
+        openai.OpenAI(base_url=f"{sim.url}/openai/v1/", api_key=KEY, max_retries=0) as client,
+    ):
+        thought = list(client.responses.create(model="o3", input="Hi.", reasoning={"summary": "auto"}, stream=True))
+        refused = list(client.responses.create(model="o3", input="Hi.", stream=True))
+
+    assert sum(event.type == "response.reasoning_summary_text.delta" for event in thought) == 5
+    assert thought[-1].response.output[0].summary[0].text.split() == ["the", "river", "runs", "past", "quiet"]
+    assert (refused[-1].type, refused[-1].response.error.code) == ("response.failed", "rate_limit_exceeded")
+
+
 def test_the_official_client_lists_the_model(sim):
     with openai.OpenAI(base_url=f"{sim.url}/openai/v1/", api_key=KEY) as client:
         assert [model.id for model in client.models.list()] == ["gpt-4.1"]

@@ -246,7 +246,7 @@ def test_a_body_beyond_all_measure_is_refused(sim):
     ("path", "method", "expected"),
     [
         ("/openai/deployments/mine/chat/completions", "POST", (404, "404")),
-        ("/openai/v1/responses", "POST", (404, "404")),
+        ("/openai/v1/embeddings", "POST", (404, "404")),
         ("/openai/deployments/a%0d%0ab/chat/completions?api-version=1", "POST", (404, "DeploymentNotFound")),
         (PLAIN, "GET", (405, "405")),
     ],
@@ -337,8 +337,8 @@ def test_parts_of_text_are_words_like_others():
 @pytest.mark.parametrize("tokens_per_event", [1, 2, 7, 100])
 def test_all_tokens_are_sent_whatever_an_event_holds(tokens_per_event):
     admitted = Deployment(parse("gpt-4.1:50")).offer(0, Call(prompt=10, asked=41))
-    answer = chat.Answer("id", 0, "gpt-4.1", admitted)
-    sent = list(answer.events(tokens_per_event=tokens_per_event, with_usage=True))
+    answer = chat.Answer("id", 0, "gpt-4.1", admitted, with_usage=True)
+    sent = list(answer.events(tokens_per_event=tokens_per_event))
     deltas = [json.loads(e.body[6:])["choices"][0]["delta"]["content"] for e in sent if e.content]
     whole = json.loads(answer.document())["choices"][0]["message"]["content"]
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ptubench import histogram, record
 from ptubench.analysis import names, rates
+from ptubench.analysis.causes import CAUSES
 from ptubench.analysis.columns import load
 from ptubench.analysis.summary import summarize
 from ptubench.failures import FAILURES
@@ -23,15 +24,15 @@ from runs import STARTED, cut, dropped, end, failed, head, ok, steady, summary, 
 DOC = Path(__file__).parent.parent / "docs" / "metrics.md"
 
 KEYS = {
-    "": "schema_version tool run workload target network metrics groups timeline latency validity notes checks",
+    "": "schema_version tool run workload target network metrics groups timeline latency validity monitor notes checks",
     "tool": "name version",
     "run": "id label started_at seed salt workload_hash file duration_s window_s ended",
     "network": "address private connect_ms tls_ms region place",
     "network.connect_ms": "p50 p95",
     "metrics": (
-        "ttft ttfo ttft_scheduled tbt tps tps_e2e gap e2e e2e_scheduled lag connect retry_after reject lane_wait "
+        "ttft ttfo ttft_scheduled tbt tps tps_e2e gap e2e e2e_scheduled lag connect retry_after reject lane_wait waited "
         "prompt_tokens completion_tokens requests attempts refused throttled failed slo finish rpm tpm utilization "
-        "in_flight asked"
+        "cost in_flight asked"
     ),
     "metrics.ttft": "unit count of mean std min max p50 p90 p95 p99 p999 unanswered ci95",
     "metrics.ttft.ci95": "p50 p90 p95 p99 p999",
@@ -39,13 +40,14 @@ KEYS = {
     "metrics.requests": "total ok throttled failed cut dropped unsent retried diverted spilled gave_up",
     "metrics.attempts": "total throttled throttled_ratio",
     "metrics.refused": "count ratio ci95",
-    "metrics.throttled": "count ratio ci95 first_s",
+    "metrics.throttled": "count ratio ci95 first_s by_cause",
     "metrics.failed": "count ratio ci95 by_kind",
     "metrics.slo": "ratio ci95",
     "metrics.rpm": "offered admitted completed",
     "metrics.tpm": "prompt cached completion reasoning total normalized per_ptu of_published unknown_requests",
     "metrics.utilization": "estimated monitor simulated",
     "metrics.utilization.estimated": "mean peak_minute",
+    "metrics.cost": "total per_million_tokens currency source why",
     "metrics.in_flight": "mean max",
     "validity": "verdict reasons loop_lag cpu_share workers",
     "validity.loop_lag": "p50 p99",
@@ -67,15 +69,16 @@ def test_the_summary_has_exactly_the_documented_keys(path, tmp_path):
 
 def test_every_path_that_a_rule_may_name_exists_and_every_number_may_be_named(tmp_path):
     account = {"minutes": [], "tpm": 3000.0, "peak_level": 0.5}
-    metrics = summary(tmp_path, *steady(10), end(simulated=account))["metrics"]
+    told = record.Monitor(of="before", asked_unix=0.0, id="/a", deployment="d", span=(0, 60))
+    metrics = summary(tmp_path, *steady(10), told, end(simulated=account))["metrics"]
 
     def leaves(value, path=""):
         if isinstance(value, dict) and path not in names.OPEN:
             return {leaf for key, part in value.items() for leaf in leaves(part, f"{path}.{key}" if path else key)}
         return {path}
 
-    found = {path for path in leaves(metrics) if not re.search(r"ci95|unit$|unanswered$", path)}
-    assert found - {*names.OPEN, "utilization.monitor"} == set(names.units())
+    found = {path for path in leaves(metrics) if not re.search(r"ci95|unit$|unanswered$|currency$|source$|why$", path)}
+    assert found - {*names.OPEN} == set(names.units())
 
 
 def test_every_metric_is_in_the_documentation():
@@ -84,9 +87,8 @@ def test_every_metric_is_in_the_documentation():
 
     assert [name for name in names.DISTRIBUTIONS if name not in words] == []
     assert [path for path in names.SCALARS if path not in words] == []
-    assert [
-        line for line in (f"| `{kind}` | {meaning} |" for kind, meaning in FAILURES.items()) if line not in text
-    ] == []
+    explained = (f"| `{kind}` | {meaning} |" for kind, meaning in {**FAILURES, **CAUSES}.items())
+    assert [line for line in explained if line not in text] == []
     assert [name for name in (*PERCENTILES, "mean", "std", "min", "max", "count", "of") if name not in words] == []
 
 

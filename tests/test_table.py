@@ -66,6 +66,61 @@ def real_run():
     return run
 
 
+def standard_run():
+    """A Standard deployment with retries: what was answered at once and what was not, causes and cost."""
+    run = real_run()
+    run["target"] |= {"type": "standard", "model": "gpt-4.1"}
+    run["workload"]["throttling"] = {"on_429": "retry", "max_retries": 3, "max_wait": 20}
+    of_all = run["metrics"]
+    of_all["requests"] |= {"ok": 392, "throttled": 5, "retried": 60, "gave_up": 5}
+    of_all["attempts"] = {"total": 470, "throttled": 75, "throttled_ratio": 75 / 470}
+    of_all["throttled"] |= {"by_cause": {"quota": 52, "high_demand": 23}}
+    of_all["waited"] = distribution(middle=1.7, count=60)
+    of_all["cost"] |= {
+        "total": 1.29,
+        "per_million_tokens": 2.99,
+        "source": "Global Standard list price of 2026-11-22 (third party), USD per million tokens: 2 input, 0.5 cached, 8 output",
+    }
+    retried = metrics() | {"waited": distribution(middle=1.7, count=60), "ttft": distribution(count=50, of=60)}
+    run["groups"] = {"first": metrics(), "retried": retried | {"requests": of_all["requests"] | {"total": 60}}}
+    return run
+
+
+def spilling_run():
+    """A PTU deployment that hides its 429s, and requests that we diverted."""
+    run = summary()
+    run["target"] |= {"spillover": "gpt-4.1-standard", "divert_to": {"kind": "azure", "deployment": "second"}}
+    run["target"]["simulate"] |= {"spill": "gpt-4.1:300"}
+    run["workload"]["throttling"] = {"on_429": "divert"}
+    parts = {"first": 320, "diverted": 40, "spilled": 40}
+    run["groups"] = {name: metrics() | {"requests": {"total": total}} for name, total in parts.items()}
+    return run
+
+
+def monitored_run():
+    """Azure Monitor was asked, a metric failed, and somebody else uses the deployment."""
+    run = summary()
+    run["metrics"]["utilization"]["monitor"] = {"mean": 0.981, "peak_minute": 1.02, "before": 0.031}
+    figures = [
+        ("utilization", "share", 0.957, 0.981, 0.024, "differs"),
+        ("requests", "count", 800, 1210.0, 0.5125, "foreign traffic"),
+        ("prompt_tokens", "tokens", 801_200.0, 801_200.0, 0.0, "agrees"),
+        ("cached_share", "share", 0.0, None, None, None),
+        ("time_to_response", "s", 0.102, 0.1003, -0.0167, "agrees"),
+    ]
+    keys = ("name", "unit", "ours", "azure", "difference", "word")
+    run["monitor"] = {
+        "asked_at": "2026-11-22T20:35:00+00:00",
+        "minutes": 1,
+        "span_s": [0.0, 60.0],
+        "settled": False,
+        "missing": 1,
+        "rows": [dict(zip(keys, row, strict=True)) for row in figures],
+        "errors": {"AzureOpenAIContextTokensCacheMatchRate": "InternalServerError: try again"},
+    }
+    return run
+
+
 def empty_run():
     """Nothing was measured: every number is null, every count 0."""
     run = summary()
@@ -74,7 +129,7 @@ def empty_run():
     for name, unit in units.items():
         run["metrics"][name] |= {"unit": unit, "count": 0, "of": 0, "unanswered": []}
     run["metrics"]["requests"] = dict.fromkeys(run["metrics"]["requests"], 0)
-    run["metrics"]["finish"] = run["metrics"]["failed"]["by_kind"] = {}
+    run["metrics"]["finish"] = run["metrics"]["failed"]["by_kind"] = run["metrics"]["throttled"]["by_cause"] = {}
     run["metrics"]["refused"]["count"] = 0
     return run | {"timeline": [], "latency": [], "checks": [], "notes": []}
 
@@ -83,18 +138,30 @@ def _emptied(value):
     return {key: _emptied(inner) for key, inner in value.items()} if isinstance(value, dict) else None
 
 
-RUNS = {"simulated": summary, "real": real_run, "empty": empty_run}
+RUNS = {
+    "simulated": summary,
+    "real": real_run,
+    "standard": standard_run,
+    "spilling": spilling_run,
+    "monitored": monitored_run,
+    "empty": empty_run,
+}
 
 
 def everywhere(hostile: str):
     """A run in which every string that is not ours is `hostile`."""
-    run = real_run()
+    run = monitored_run() | {"target": real_run()["target"]}
+    run["monitor"] |= {"asked_at": hostile, "errors": {hostile: hostile}}
     run["workload"] |= {"name": hostile, "description": hostile}
     run["target"] |= dict.fromkeys(("url", "deployment", "model", "model_served", "type", "ptu_source"), hostile)
     run["run"]["started_at"] = hostile
     run["validity"]["reasons"] = [{"code": hostile, "text": hostile}]
     run["metrics"]["finish"] = {hostile: 3}
     run["metrics"]["failed"]["by_kind"] = {hostile: 2}
+    run["metrics"]["throttled"]["by_cause"] = {hostile: 2}
+    run["metrics"]["cost"] |= {"total": 1.0, "per_million_tokens": 2.0, "currency": hostile, "source": hostile}
+    run["target"] |= {"spillover": hostile, "divert_to": {"deployment": hostile, "endpoint": hostile}}
+    run["workload"]["throttling"] = {"on_429": "divert"}
     run["groups"] = {f"class:{hostile}": metrics()}
     run["checks"] = [{"rule": hostile, "measured": 1.0, "limit": 1.0, "ci95": None, "passed": True, "why": hostile}]
     run["notes"] = [{"code": hostile, "text": hostile}]
@@ -165,7 +232,7 @@ def test_strings_of_others_are_inert(hostile):
     report = shown(render(everywhere(hostile)))
 
     assert [c for c in report if c != "\n" and unicodedata.category(c).startswith("C")] == []
-    assert len(report.splitlines()) < 120
+    assert len(report.splitlines()) < 130
 
 
 @pytest.mark.parametrize("hostile", [HOSTILE["html"], HOSTILE["markup"][:20]])
@@ -298,7 +365,9 @@ def _shape(value, where=""):
     """Paths of all names of a summary, but for those that a run chooses. Lists count as their items."""
     if isinstance(value, list):
         return {where}.union(*(_shape(inner, where) for inner in value))
-    if not isinstance(value, dict) or where.endswith((".workload", ".simulate", ".by_kind", ".finish", ".region")):
+    if not isinstance(value, dict) or where.endswith(
+        (".workload", ".simulate", ".by_kind", ".by_cause", ".finish", ".region")
+    ):
         return {where}
     inner = {key: item for key, item in value.items() if key not in ("ci95", "notes", "reasons")}
     return {where}.union(*(_shape(item, f"{where}.{key}") for key, item in inner.items()))

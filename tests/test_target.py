@@ -15,6 +15,8 @@ from ptubench.target.resolve import NO_TARGET, request_headers, resolve_target, 
 KEYS = {"AZURE_OPENAI_API_KEY": "azure-secret", "OPENAI_API_KEY": "openai-secret"}
 R = "https://r.openai.azure.com"
 V1 = "/openai/v1/chat/completions"
+RESPONSES_V1 = "/openai/v1/responses"
+RESPONSES = "/openai/responses?api-version=2025-04-01-preview"
 CLASSIC = "/openai/deployments/d/chat/completions?api-version=2024-10-21"
 
 
@@ -38,13 +40,18 @@ def fault(**kwargs):
         (f"{R}/openai/", {}, "v1", R + V1, R),
         (f"{R}/openai/v1/", {}, "v1", R + V1, R),
         (f"{R}/openai/v1/chat/completions", {}, "v1", R + V1, R),
-        (f"{R}/openai/v1/responses?api-version=preview", {}, "v1", f"{R}{V1}?api-version=preview", R),
+        (f"{R}/openai/v1/responses?api-version=preview", {}, "v1", f"{R}{RESPONSES_V1}?api-version=preview", R),
         (R, {"api_version": "2024-10-21"}, "classic", R + CLASSIC, R),
         (f"{R}?api-version=2024-10-21", {}, "classic", R + CLASSIC, R),
         (R + CLASSIC, {}, "classic", R + CLASSIC, R),
         (f"{R}/openai/deployments/d", {"api_version": "2024-10-21"}, "classic", R + CLASSIC, R),
         (R + CLASSIC, {"api_style": "v1"}, "v1", f"{R}{V1}?api-version=2024-10-21", R),
-        (f"{R}/openai/responses?api-version=2024-10-21", {}, "classic", R + CLASSIC, R),
+        (R + RESPONSES, {}, "classic", R + RESPONSES, R),
+        (R, {"api": "responses"}, "v1", R + RESPONSES_V1, R),
+        (R, {"api": "responses", "api_version": "2025-04-01-preview"}, "classic", R + RESPONSES, R),
+        (f"https://gw.test/team{RESPONSES}", {}, "classic", f"https://gw.test/team{RESPONSES}", None),
+        ("http://localhost:8000/v1/responses", {}, "openai", "http://localhost:8000/v1/responses", None),
+        (f"{R}/openai/deployments/d", {"api": "responses", "api_style": "v1"}, "v1", R + RESPONSES_V1, R),
         ("https://r.services.ai.azure.com", {}, "v1", f"https://r.services.ai.azure.com{V1}", None),
         ("https://r.services.ai.azure.com/api/projects/p", {}, "v1", f"https://r.services.ai.azure.com{V1}", None),
         (f"https://r.services.ai.azure.com/api/projects/p{V1}", {}, "v1", f"https://r.services.ai.azure.com{V1}", None),
@@ -81,7 +88,8 @@ def test_what_people_paste_is_understood(pasted, options, style, url, endpoint):
     assert (found.style, found.url) == (style, url)
     assert found.kind == ("openai" if style == "openai" else "azure")
     assert found.deployment == "d"
-    assert found.body_model == (None if style == "classic" else "d")
+    assert found.api == ("responses" if "responses" in url else "chat")
+    assert found.body_model == ("d" if style != "classic" or found.api == "responses" else None)
     assert endpoint in (None, found.endpoint)
 
 
@@ -440,7 +448,7 @@ def test_without_model_and_size_they_are_null():
 def test_any_text_is_an_address_or_a_usage_error_of_one_line(text):
     try:
         found = address.parse(text, "--endpoint")
-        said = address.url(found, found.style or "v1", "d", None)
+        said = address.url(found, found.style or "v1", found.api or "chat", "d", None)
     except UsageError as exc:
         said = str(exc)
 

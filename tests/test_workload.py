@@ -25,6 +25,7 @@ from ptubench.workload.model import (
     OpenLoop,
     Slo,
     Stage,
+    Throttling,
     Timeouts,
     Trace,
     Uniform,
@@ -56,7 +57,7 @@ load: {rate: 2/s, arrivals: gamma, burstiness: 0.5}
 duration: 1h30m
 warmup: 90s
 seed: 7
-throttling: {on_429: none}
+throttling: {on_429: retry, max_retries: 5, max_wait: 10s, divert_to: {deployment: standard, key_env: SECOND_KEY}}
 checks: [ttft.p95 <= 1s]
 slo: {ttft: 800ms, e2e: 10s}
 max_in_flight: 1k
@@ -124,6 +125,9 @@ def test_every_key_is_decoded(tmp_path):
     assert workload.client == "mine.client:send"
     assert workload.checks == ("ttft.p95 <= 1s",)
     assert workload.target["headers"] == {"x-gateway": "env:GATEWAY"}
+    assert workload.throttling == Throttling(
+        on_429="retry", max_retries=5, max_wait=10, divert_to={"deployment": "standard", "key_env": "SECOND_KEY"}
+    )
 
 
 def test_a_workload_survives_the_run_file(tmp_path):
@@ -241,7 +245,15 @@ def test_replaced_stages_leave_their_duration(options, load, duration):
 
 
 def test_options_are_not_given_when_none():
-    assert tiny(rate=None, concurrency=None, duration=None, seed=None) == tiny()
+    assert tiny(rate=None, concurrency=None, duration=None, seed=None, on_429=None) == tiny()
+
+
+def test_on_429_replaces_the_policy_and_leaves_what_is_said_of_each():
+    said = "throttling: {on_429: retry, max_retries: 4, divert_to: {deployment: d}}\n"
+    diverting = decode(MINIMAL + said, "tiny.yaml", Path(), options={"on_429": "divert"})
+
+    assert tiny(on_429="retry").throttling == Throttling(on_429="retry")
+    assert diverting.throttling == Throttling(on_429="divert", max_retries=4, divert_to={"deployment": "d"})
 
 
 def test_a_set_changes_any_key_also_in_lists_and_new_mappings():
@@ -325,7 +337,12 @@ def test_answers_end_at_their_limit_so_the_mean_does_too():
 
 
 @pytest.mark.parametrize(
-    "override", ["name=other", "description=other", "checks=[a]", "seed=5", "target={deployment: d}", "warmup=30s"]
+    "override",
+    [
+        *("name=other", "description=other", "checks=[a]", "seed=5", "target={deployment: d}", "warmup=30s"),
+        "throttling.divert_to.deployment=d",
+        *("drain=60s", "throttling.on_429=none", "timeouts.idle=60s", "max_in_flight=10k", "load.arrivals=poisson"),
+    ],
 )
 def test_the_hash_ignores_what_does_not_change_the_load(override):
     assert workload_hash(tiny(override)) == workload_hash(tiny())
@@ -343,6 +360,7 @@ def test_the_hash_ignores_what_does_not_change_the_load(override):
         "stream=false",
         "parameters.temperature=0",
         "drain=1s",
+        "throttling.on_429=retry",
     ],
 )
 def test_the_hash_changes_with_what_is_sent(override):

@@ -47,6 +47,7 @@ _READERS: dict[str, Callable[[str], float]] = {
     "share": units.share,
     "tokens": _number,
     "count": _number,
+    "USD": _number,
     "tokens/s": lambda text: _per("s", text),
     "per minute": lambda text: _per("min", text),
 }

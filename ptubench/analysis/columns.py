@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ptubench.record import Attempt, Dropped, End, Head, Tick
+from ptubench.analysis.causes import LIMITS, cause, may_be_ptu
+from ptubench.record import REASONING_SUMMARY, THROTTLED_IN_BAND, Attempt, Dropped, End, Head, Monitor, Resource, Tick
 from ptubench.results import store
 from ptubench.waits import retry_after
 
@@ -71,13 +72,31 @@ class Attempts:
     failure: NDArray[np.int32]
     finish: NDArray[np.int32]
     model: NDArray[np.int32]
+    cause: NDArray[np.int32]
+    """Of a throttled attempt (`causes.CAUSES`)."""
     streamed: Bools
+    waited: Floats
+    diverted: Bools
+    """Sent to the second target of `divert`."""
     spilled: Bools
+    """Answered by another deployment, because the service spilled it."""
+    gave_up: Bools
+    limited: Bools
+    """Answered with `x-ratelimit-*` headers."""
+    in_band: Bools
+    """Throttled inside a stream."""
+    summarized: Bools
+    """Reasoning was shown as a summary."""
+
+    @property
+    def by_target(self) -> Bools:
+        """Which are exchanges with the target itself: neither diverted by us nor spilled by the service."""
+        return ~(self.diverted | self.spilled)
 
     @property
     def outcome(self) -> NDArray[np.int8]:
         """Positions in `OUTCOMES`; the order of precedence is that of `Attempt.outcome`."""
-        cases = [self.cut, self.failure != 0, self.status == 429]
+        cases = [self.cut, self.failure != 0, (self.status == 429) | self.in_band]
         codes: NDArray[np.int8] = np.select(cases, [np.int8(CUT), np.int8(FAILED), np.int8(THROTTLED)], np.int8(OK))
         return codes
 
@@ -117,12 +136,17 @@ class Run:
     failures: list[str | None]
     finishes: list[str | None]
     models: list[str | None]
+    causes: list[str | None]
+    azure: list[Resource | Monitor]
+    """What Azure said, in the order of the file."""
     broken: list[int]
     """Numbers of the lines that could not be read."""
 
 
 def select(rows: _Rows, which: NDArray[Any] | slice) -> _Rows:
     """The same columns with only some rows: a mask, row numbers, or a slice (which copies nothing)."""
+    if isinstance(which, np.ndarray) and which.dtype == np.bool_ and which.all():
+        return rows  # a copy of a million rows is dear
     return replace(rows, **{field.name: getattr(rows, field.name)[which] for field in fields(rows)})
 
 
@@ -143,12 +167,13 @@ def load(path: Path) -> Run:
     reader = store.lines(path, broken=broken)
     head = next(reader)
     assert isinstance(head, Head)  # noqa: S101 - what `lines` promises
-    codes = {"name": _Codes({"": 0}), **{key: _Codes({None: 0}) for key in ("failure", "finish", "model")}}
-    attempts = _Collector(_attempt_columns(codes, head.started_unix))
+    codes = {"name": _Codes({"": 0}), **{key: _Codes({None: 0}) for key in ("failure", "finish", "model", "cause")}}
+    attempts = _Collector(_attempt_columns(codes, head))
     drops = _Collector(_drop_columns(codes["name"]))
     ticks: list[tuple[int, int, float]] = []
     gaps: list[Ints] = []
     loop_lag: list[Ints] = []
+    azure: list[Resource | Monitor] = []
     end: End | None = None
     for line in reader:
         match line:
@@ -162,6 +187,8 @@ def load(path: Path) -> Run:
                 loop_lag.append(_counts(line.t, line.loop_lag))
             case End():
                 end = line
+            case Resource() | Monitor():
+                azure.append(line)
     columns = attempts.rows()
     return Run(
         path=path,
@@ -180,11 +207,15 @@ def load(path: Path) -> Run:
         failures=list(codes["failure"]),  # type: ignore[arg-type]
         finishes=list(codes["finish"]),  # type: ignore[arg-type]
         models=list(codes["model"]),  # type: ignore[arg-type]
+        causes=list(codes["cause"]),  # type: ignore[arg-type]
+        azure=azure,
         broken=broken,
     )
 
 
 _Column = Callable[[list[Any]], NDArray[Any]]
+_SPILLED = "x-ms-spillover-from-deployment"
+"""Present exactly when another deployment answered (Azure AI documentation, spillover-traffic-management, 2026-06-18)."""
 _COUNTS = (
     "content_events",
     "prompt_asked",
@@ -227,29 +258,40 @@ class _Collector:
         self._waiting.clear()
 
 
-def _attempt_columns(codes: Mapping[str, _Codes], started_unix: float) -> dict[str, _Column]:
+def _attempt_columns(codes: Mapping[str, _Codes], head: Head) -> dict[str, _Column]:
+    target, second = may_be_ptu(head.target), may_be_ptu(head.divert_to)
+
+    def cause_of(row: Attempt) -> str | None:
+        return cause(row, ptu=second if row.diverted else target and _SPILLED not in row.headers)
+
+    def asked_to_wait(row: Attempt) -> float | None:
+        throttled = row.status == 429 or THROTTLED_IN_BAND in row.flags
+        return retry_after(row.headers, head.started_unix + (row.answered or 0.0)) if throttled else None
+
     columns = {field.name: _float(field.name) for field in fields(Attempts)}
     columns |= {name: _count(name) for name in _COUNTS}
-    columns |= {name: _coded(name, table) for name, table in codes.items()}
+    columns |= {name: _coded(attrgetter(name), codes[name]) for name in ("name", "failure", "finish", "model")}
+    columns |= {name: _whole(name, np.bool_) for name in ("streamed", "cut", "diverted", "gave_up")}
     columns |= {
         "index": _whole("index", np.int64),
         "attempt": _whole("attempt", np.int16),
         "status": _whole("status", np.int16),
-        "streamed": _whole("streamed", np.bool_),
-        "cut": _whole("cut", np.bool_),
-        "spilled": lambda rows: np.array(["x-ms-spillover-from-deployment" in row.headers for row in rows], dtype=bool),
-        "retry_after": lambda rows: _numbers(
-            [
-                retry_after(row.headers, started_unix + (row.answered or 0.0)) if row.status == 429 else None
-                for row in rows
-            ]
-        ),
+        "cause": _coded(cause_of, codes["cause"]),
+        "spilled": _told(lambda row: _SPILLED in row.headers),
+        "limited": _told(lambda row: not LIMITS.isdisjoint(row.headers)),
+        "in_band": _told(lambda row: THROTTLED_IN_BAND in row.flags),
+        "summarized": _told(lambda row: REASONING_SUMMARY in row.flags),
+        "retry_after": lambda rows: _numbers(list(map(asked_to_wait, rows))),
     }
     return columns
 
 
 def _drop_columns(names: _Codes) -> dict[str, _Column]:
-    return {"index": _whole("index", np.int64), "scheduled": _float("scheduled"), "name": _coded("name", names)}
+    return {
+        "index": _whole("index", np.int64),
+        "scheduled": _float("scheduled"),
+        "name": _coded(attrgetter("name"), names),
+    }
 
 
 def _float(name: str) -> _Column:
@@ -274,8 +316,11 @@ def _whole(name: str, kind: Any) -> _Column:
     return lambda rows: np.nan_to_num(_numbers(list(map(get, rows)))).clip(0, min(top, 2**53)).astype(kind)
 
 
-def _coded(name: str, codes: _Codes) -> _Column:
-    get = attrgetter(name)
+def _told(of: Callable[[Any], bool]) -> _Column:
+    return lambda rows: np.fromiter(map(of, rows), dtype=np.bool_, count=len(rows))
+
+
+def _coded(get: Callable[[Any], Any], codes: _Codes) -> _Column:
     return lambda rows: np.fromiter(map(codes.__getitem__, map(get, rows)), dtype=np.int32, count=len(rows))
 
 

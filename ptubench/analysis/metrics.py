@@ -1,20 +1,33 @@
-"""`metrics` of the summary: of the whole run, or of one class of its requests.
+"""`metrics` of the summary: of the whole run, or of a group of its requests.
 
 Requests, outcomes and latencies are of what was *due* in the window, followed to its end; rates are by the time
-of the event, whichever request it belongs to.
+of the event, whichever request it belongs to. Latencies, tokens and rates are those of the target itself, or
+of whoever else answered: what was diverted or spilled is never mixed with them.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 
-from ptubench.analysis import asked, rates, stats, validity
+from ptubench.analysis import asked, monitoring, rates, stats, validity
 from ptubench.analysis import requests as per_request
 from ptubench.analysis.columns import OUTCOMES, THROTTLED, Attempts, Bools, Floats, Run, select
+from ptubench.analysis.cost import cost, no_cost
 from ptubench.analysis.names import DISTRIBUTIONS
 from ptubench.analysis.rates import Window
 from ptubench.analysis.requests import Requests
 from ptubench.ptu.capacity import Capacity
+
+By = Literal["target", "diverted", "spilled"]
+"""Who answered: the target itself, the second target of `divert`, or where the service spilled it."""
+
+_SENT: dict[By, Callable[[Attempts], Bools]] = {
+    "target": lambda attempts: ~attempts.diverted,
+    "diverted": lambda attempts: attempts.diverted,
+    "spilled": lambda attempts: attempts.spilled,
+}
+"""The attempts that were sent there, or came from there."""
 
 
 def due_slice(scheduled: Floats, window: Window) -> slice:
@@ -37,6 +50,7 @@ def metrics(
     *,
     load_end: float,
     part: bool = False,
+    by: By = "target",
 ) -> dict[str, Any]:
     """`metrics` of the whole run, or of a part of its requests (a group).
 
@@ -45,51 +59,73 @@ def metrics(
         attempts: of all the run's requests, or of the group's.
         requests: likewise.
         window: what counts.
-        what_it_is: for normalized tokens.
+        what_it_is: for normalized tokens; the target's, so None for what others answered.
         load_end: seconds.
         part: whether it is a group: gaps and unsent requests can't be told apart.
+        by: whose latencies, tokens and rates.
     """
     offered = due(requests, window)
-    tried = select(attempts, due_slice(attempts.scheduled, window))
+    sent = select(attempts, _SENT[by](attempts))
+    served = select(sent, ~sent.spilled) if by == "target" else sent
+    own = offered.select(offered.by_target) if by == "target" else offered
+    tried = select(sent, due_slice(sent.scheduled, window))
     blocks = stats.resampling(len(offered))
     unsent = run.end.unsent_in_window if run.end is not None and not part else 0
     throttled = offered.outcome == THROTTLED
-    tpm = rates.tpm(attempts, window, what_it_is)
+    tpm = rates.tpm(served, window, what_it_is)
     return {
-        **_distributions(tried, offered, blocks),
-        "gap": stats.empty("s") | {"ci95": None, "events_per_token": None} if part else _gap(run, offered, window),
+        **_distributions(tried, offered, blocks, own=offered.by_target | (by != "target")),
+        "gap": stats.empty("s") | {"ci95": None, "events_per_token": None} if part else _gap(run, own, window),
         "requests": _counts(offered, unsent=unsent),
         "attempts": _attempts(tried),
         "refused": stats.share(offered.refused, blocks),
-        "throttled": stats.share(throttled, blocks) | {"first_s": _first_429(attempts)},
+        "throttled": stats.share(throttled, blocks)
+        | {"first_s": _first_429(sent), "by_cause": per_request.by_name(tried.cause[tried.cause > 0], run.causes)},
         "failed": stats.share(offered.failed, blocks) | {"by_kind": per_request.failures(offered, run.failures)},
         "slo": _slo(run, offered, blocks),
         "finish": per_request.finishes(offered, run.finishes),
-        "rpm": _rpm(attempts, offered, window),
+        "rpm": _rpm(served, offered, window),
         "tpm": tpm,
         "utilization": {
             "estimated": rates.estimated(
-                attempts,
+                served,
                 mean=tpm["of_published"],
                 minutes=rates.full_minutes(run.head.started_unix, (0.0, load_end)),
                 capacity=what_it_is,
             ),
-            "monitor": None,
+            "monitor": None if part else monitoring.utilization(run, window, (0.0, load_end)),
             "simulated": None if part else _simulated(run, window, load_end),
         },
-        "in_flight": rates.in_flight(attempts, window),
-        "asked": asked.asked(offered, _synthetic(run, offered)),
+        "cost": _cost(run, tpm, window, by=by, model=served_model(run, served)),
+        "in_flight": rates.in_flight(sent, window),
+        "asked": asked.asked(own, _synthetic(run, own)),
     }
 
 
-def _distributions(tried: Attempts, offered: Requests, blocks: stats.Resampling) -> dict[str, Any]:
-    """Every distribution but `gap`. What the service spilled to another deployment is not the target's latency."""
+def served_model(run: Run, attempts: Attempts) -> str | None:
+    """The model that most answers name."""
+    named = np.bincount(attempts.model, minlength=len(run.models))
+    named[0] = 0
+    return run.models[int(named.argmax())]
+
+
+def _cost(run: Run, tpm: dict[str, Any], window: Window, *, by: By, model: str | None) -> dict[str, Any]:
+    """By list price, where who answered is billed per token."""
+    described = {"target": run.head.target, "diverted": run.head.divert_to or {}, "spilled": {"type": "standard"}}[by]
+    if described.get("type") != "standard":
+        return no_cost()
+    return cost(tpm, window[1] - window[0], described.get("model") or model)
+
+
+def _distributions(tried: Attempts, offered: Requests, blocks: stats.Resampling, *, own: Bools) -> dict[str, Any]:
+    """Every distribution but `gap`; how a request was answered only where `own`."""
     positions = np.arange(len(offered))
     result = {}
     for name, metric in DISTRIBUTIONS.items():
         if name in per_request.PER_REQUEST:
-            values = np.where(~offered.spilled, per_request.PER_REQUEST[name](offered), np.nan)
-            result[name] = stats.distribution(values, positions, blocks, unit=metric.unit)
+            values = per_request.PER_REQUEST[name](offered)
+            shown = values if name in per_request.OURS else np.where(own, values, np.nan)
+            result[name] = stats.distribution(shown, positions, blocks, unit=metric.unit)
         elif name in per_request.PER_ATTEMPT:
             places = np.searchsorted(offered.scheduled, tried.scheduled)
             result[name] = stats.distribution(per_request.PER_ATTEMPT[name](tried), places, blocks, unit=metric.unit)
@@ -108,15 +144,12 @@ def _gap(run: Run, offered: Requests, window: Window) -> dict[str, Any]:
 
 def _counts(offered: Requests, *, unsent: int) -> dict[str, int]:
     outcomes = np.bincount(offered.outcome, minlength=len(OUTCOMES))
-    retried = offered.retried
+    flags = ("retried", "diverted", "spilled", "gave_up")
     return {
         "total": len(offered) + unsent,
         **{name: int(outcomes[code]) for code, name in enumerate(OUTCOMES)},
         "unsent": unsent,
-        "retried": int(np.count_nonzero(retried)),
-        "diverted": 0,
-        "spilled": int(np.count_nonzero(offered.spilled)),
-        "gave_up": int(np.count_nonzero(retried & (offered.outcome == THROTTLED))),
+        **{name: int(np.count_nonzero(getattr(offered, name))) for name in flags},
     }
 
 
@@ -127,7 +160,7 @@ def _attempts(tried: Attempts) -> dict[str, Any]:
 
 def _first_429(attempts: Attempts) -> float | None:
     """When the first 429 of the whole run came, warm-up included."""
-    times = attempts.answered[attempts.outcome == THROTTLED]
+    times = per_request.throttled_at(attempts)
     return float(np.nanmin(times)) if np.any(~np.isnan(times)) else None
 
 
@@ -164,5 +197,7 @@ def _synthetic(run: Run, offered: Requests) -> Bools:
 
 
 def _simulated(run: Run, window: Window, load_end: float) -> dict[str, Any] | None:
-    said = run.end.simulated if run.end is not None else None
+    # A quota of tokens is no utilization.
+    standard = run.head.target.get("type") == "standard"
+    said = run.end.simulated if run.end is not None and not standard else None
     return rates.simulated(said, run.head.started_unix, window=window, load=(0.0, load_end))

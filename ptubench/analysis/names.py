@@ -6,6 +6,7 @@
 import re
 from typing import NamedTuple
 
+from ptubench.analysis.causes import CAUSES
 from ptubench.failures import FAILURES
 from ptubench.samples import PERCENTILES
 
@@ -35,6 +36,7 @@ DISTRIBUTIONS = {
     "retry_after": Metric("s", "the wait that a 429 asked for", per_request=False),
     "reject": Metric("s", "sent to the headers of a 429", per_request=False),
     "lane_wait": Metric("s", "closed loop: a lane's wait after a 429 or a failure", per_request=False),
+    "waited": Metric("s", "waits between the attempts of a request, in all", per_request=False),
     "prompt_tokens": Metric("tokens", "prompt tokens of an answered request"),
     "completion_tokens": Metric("tokens", "completion tokens of an answered request"),
 }
@@ -79,9 +81,14 @@ SCALARS = {
     "tpm.unknown_requests": "count",
     "utilization.estimated.mean": "share",
     "utilization.estimated.peak_minute": "share",
+    "utilization.monitor.mean": "share",
+    "utilization.monitor.peak_minute": "share",
+    "utilization.monitor.before": "share",
     "utilization.simulated.mean": "share",
     "utilization.simulated.peak_minute": "share",
     "utilization.simulated.peak_level": "share",
+    "cost.total": "USD",
+    "cost.per_million_tokens": "USD",
     "in_flight.mean": "count",
     "in_flight.max": "count",
     "gap.events_per_token": "count",
@@ -95,6 +102,7 @@ FINISHES = ("stop", "length", "content_filter", "tool_calls", "function_call", "
 OPEN = {
     "failed.by_kind": re.compile("|".join((*FAILURES, r"http_[1-5]\d\d"))),
     "finish": re.compile("|".join(FINISHES)),
+    "throttled.by_cause": re.compile("|".join(CAUSES)),
 }
 """Mappings that hold a count for each name that occurred, and the names that can occur."""
 
@@ -108,4 +116,5 @@ def units() -> dict[str, str]:
 
 def suggestions() -> list[str]:
     """Every path worth suggesting for one that does not exist."""
-    return [*units(), *(f"failed.by_kind.{kind}" for kind in FAILURES), *(f"finish.{name}" for name in FINISHES)]
+    open_ = {"failed.by_kind": FAILURES, "finish": FINISHES, "throttled.by_cause": CAUSES}
+    return [*units(), *(f"{mapping}.{name}" for mapping, known in open_.items() for name in known)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -9,10 +10,14 @@ from ptubench.analysis.asked import limit_reached, shortfall
 from ptubench.analysis.columns import Run
 from ptubench.analysis.rates import Window
 from ptubench.analysis.requests import Requests
+from ptubench.azure.cloud import CLOUDS
 from ptubench.ptu.capacity import Capacity
-from ptubench.units import number_text, seconds_text
+from ptubench.record import Resource
+from ptubench.units import number_text, seconds_text, share_text
 
+_PTU_TYPES = ("global", "datazone", "regional")
 _ALL_OF_IT = 0.95
+_BUSY = 0.05
 _SAID_SHARE = 0.01
 _SAID_TOKENS = 10
 
@@ -26,6 +31,8 @@ def notes(
         *_of_the_run(run, window),
         *_of_sizes(requests, metrics["asked"]),
         *_of_usage(run, metrics, capacity),
+        *_of_who_answered(run, metrics),
+        *_of_azure(run, metrics),
     )
     return [{"code": code, "text": text} for code, text in found]
 
@@ -78,6 +85,51 @@ def _of_usage(run: Run, metrics: dict[str, Any], capacity: Capacity | None) -> I
             "no_capacity",
             "normalized tokens and utilization need to know what the target is; give `--model` and `--ptu`",
         )
+
+
+def _of_who_answered(run: Run, metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    target, attempts = run.head.target, run.attempts
+    if attempts.spilled.any() or target.get("spillover"):
+        yield "spillover", "spillover is on: 429s are hidden, judge by `refused.ratio`"
+    declared = target.get("ptu") is not None or target.get("type") in _PTU_TYPES
+    limited = int(np.count_nonzero(attempts.limited & attempts.by_target))
+    if declared and limited:
+        text = (
+            f"{limited:,} answers came with `x-ratelimit-*` headers: their presence suggests that the target is not a PTU "
+            "deployment; see its type in the portal, or give `--type standard`"
+        )
+        yield "ratelimit_headers", text
+    if metrics["cost"]["why"]:
+        yield "no_cost", f"no cost: {metrics['cost']['why']}"
+
+
+def _of_azure(run: Run, metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for line in run.azure:
+        if isinstance(line, Resource) and line.error is not None:
+            yield "resource_unknown", line.error
+    before = (metrics["utilization"]["monitor"] or {}).get("before")
+    if before is not None and before > _BUSY:
+        text = (
+            f"the deployment was busy before the load (utilization {share_text(before)} in the five minutes before it, by "
+            "Azure Monitor): others use it, or an earlier run was still being served"
+        )
+        yield "busy_before", text
+    host = _host(run.head.target.get("endpoint"))
+    account = str(run.head.target.get("resource") or "").rsplit("/", 1)[-1].lower()
+    if account and host.endswith(tuple(cloud.ending for cloud in CLOUDS.values())) and host.split(".")[0] != account:
+        text = (
+            f"the endpoint is {host} and `--resource` names the account {account}: see that they are one, since what the "
+            "deployment is was asked of the account"
+        )
+        yield "other_account", text
+
+
+def _host(endpoint: object) -> str:
+    """The host of an endpoint; empty where a file that was edited by hand holds none."""
+    try:
+        return (urlsplit(str(endpoint)).hostname or "").lower()
+    except ValueError:
+        return ""
 
 
 def _lines(numbers: list[int]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptubench.analysis.columns import OK, THROTTLED, Attempts, Bools, Floats, select
-from ptubench.analysis.requests import hidden_tokens
+from ptubench.analysis.requests import first_token, hidden_tokens
 from ptubench.ptu.capacity import Capacity
 
 _PART = 65_536
@@ -174,8 +174,9 @@ def _tokens(attempts: Attempts) -> Tokens:
     """The tokens of those attempts that were admitted and of which the service told usage."""
     rows = select(attempts, told(attempts))
     hidden = hidden_tokens(rows)
-    streamed = rows.streamed & ~np.isnan(rows.first_content)
-    first = np.where(streamed, rows.first_content, rows.end)
+    first_seen = first_token(rows)
+    streamed = rows.streamed & ~np.isnan(first_seen)
+    first = np.where(streamed, first_seen, rows.end)
     return Tokens(
         sent=rows.sent,
         prompt=rows.prompt_tokens.astype(np.float64),
@@ -233,7 +234,8 @@ def in_flight(attempts: Attempts, window: Window) -> dict[str, Any]:
 
 def full_minutes(started_unix: float, window: Window) -> Grid:
     """The full UTC minutes inside the window."""
-    start = window[0] + -(started_unix + window[0]) % 60
+    # A window that was laid on a full minute may miss it by what a float can't hold.
+    start = window[0] + -round(started_unix + window[0], 3) % 60
     return Grid(start=start, width=60.0, bins=max(0, int((window[1] - start) // 60)))
 
 

@@ -48,6 +48,15 @@ class Requests:
         return _gather(getattr(self.attempts, column), self.last)
 
     @property
+    def rows(self) -> Bools:
+        """Which attempts are theirs; one value for each attempt of the run."""
+        sent = self.first >= 0
+        edges = np.zeros(len(self.attempts.index) + 1, dtype=np.int64)
+        edges[self.first[sent]] += 1
+        edges[self.last[sent] + 1] -= 1  # where the next one begins, both
+        return np.cumsum(edges[:-1]) > 0
+
+    @property
     def ok(self) -> Bools:
         """Answered in full."""
         return np.equal(self.outcome, OK)
@@ -68,14 +77,43 @@ class Requests:
         return np.greater(self.last, self.first)
 
     @property
+    def diverted(self) -> Bools:
+        """Sent by us to a second target, because the target had answered 429."""
+        return np.equal(self.of_last("diverted"), 1)
+
+    @property
     def spilled(self) -> Bools:
         """Answered by another deployment, because the service spilled it."""
         return np.equal(self.of_last("spilled"), 1)
 
     @property
+    def by_target(self) -> Bools:
+        """Whose last attempt is the target's own doing; what was dropped would have been."""
+        return ~(self.diverted | self.spilled)
+
+    @property
+    def at_once(self) -> Bools:
+        """Neither retried nor diverted nor spilled: one attempt, or none where it was dropped."""
+        return ~self.retried & self.by_target
+
+    @property
+    def gave_up(self) -> Bools:
+        """Throttled or failed, and not tried again although the policy wanted to."""
+        return np.equal(self.of_last("gave_up"), 1)
+
+    @property
     def refused(self) -> Bools:
-        """Not served by the target at the first attempt: throttled, or spilled."""
-        return np.equal(self.of_first("status"), 429) | self.spilled
+        """Not served by the target at the first attempt: throttled, diverted, or spilled."""
+        throttled = np.equal(self.of_first("status"), 429) | np.equal(self.of_first("in_band"), 1)
+        return throttled | np.equal(self.of_first("spilled"), 1) | ~self.by_target
+
+    @property
+    def waited(self) -> Floats:
+        """Seconds between the attempts of a request, in all; NaN where there was no wait."""
+        waits = self.attempts.waited
+        running, waiting = (np.concatenate(([0.0], np.cumsum(values))) for values in (waits, waits > 0))
+        some = waiting[self.last + 1] > waiting[self.first]
+        return np.where(some & (self.last >= 0), running[self.last + 1] - running[self.first], np.nan)
 
     @property
     def streamed(self) -> Bools:
@@ -97,6 +135,11 @@ class Requests:
     def first_output(self) -> Floats:
         """First content that is not reasoning."""
         return self.of_last("first_output")
+
+    @property
+    def summarized(self) -> Bools:
+        """Reasoning was shown as a summary."""
+        return np.equal(self.of_last("summarized"), 1)
 
     @property
     def last_content(self) -> Floats:
@@ -159,10 +202,21 @@ def _gather(column: NDArray[np.generic], rows: Ints) -> Floats:
 
 
 def hidden_tokens(rows: Requests | Attempts) -> Floats:
-    """Reasoning tokens that the service counted and did not show: output was the first content. Never NaN."""
+    """Reasoning tokens that the service counted and did not show: output came first, or after a summary. Never NaN."""
     shown = (rows.first_content < rows.first_output) | (~np.isnan(rows.first_content) & np.isnan(rows.first_output))
+    shown &= ~rows.summarized
     counted = np.minimum(np.nan_to_num(rows.reasoning_tokens), np.nan_to_num(rows.completion_tokens))
     return np.where(shown, 0.0, counted)
+
+
+def throttled_at(of: Attempts) -> Floats:
+    """When each 429 came: its first byte, or the end of the stream that told of it; NaN for other attempts."""
+    return _where(of.outcome == THROTTLED, np.where(of.in_band, of.end, of.answered))
+
+
+def first_token(rows: Requests | Attempts) -> Floats:
+    """When the first of the tokens came that were shown: a summary of the reasoning is none of them."""
+    return np.where(rows.summarized, rows.first_output, rows.first_content)
 
 
 def _since(start: Floats, event: Floats) -> Floats:
@@ -207,7 +261,8 @@ def tbt(of: Requests) -> Floats:
     """Mean time between the tokens that were shown, of answers in which it can be told."""
     visible = of.visible
     defined = of.ok & of.streamed & (of.of_last("content_events") >= 2) & (visible >= 2)
-    return _where(defined, (of.last_content - of.first_content) / np.where(defined, visible - 1, 1))
+    defined &= ~of.summarized | (of.last_content > of.first_output)  # of the events some are the summary's
+    return _where(defined, (of.last_content - first_token(of)) / np.where(defined, visible - 1, 1))
 
 
 def tps(of: Requests) -> Floats:
@@ -233,15 +288,19 @@ PER_REQUEST: dict[str, Metric] = {
     "e2e_scheduled": e2e_scheduled,
     "lag": lambda of: np.maximum(of.of_first("taken") - of.scheduled, 0),
     "lane_wait": lambda of: _positive(of.of_first("lane_wait")),
+    "waited": lambda of: of.waited,
     "prompt_tokens": lambda of: _where(of.ok, of.of_last("prompt_tokens")),
     "completion_tokens": lambda of: _where(of.ok, of.completion_tokens),
 }
 """One value per offered request."""
 
+OURS = ("lag", "lane_wait", "waited")
+"""What we did with a request, whoever answered it; the others are how it was answered."""
+
 PER_ATTEMPT: dict[str, Callable[[Attempts], Floats]] = {
     "connect": lambda of: of.connect_s,
     "retry_after": lambda of: of.retry_after,
-    "reject": lambda of: _where(of.outcome == THROTTLED, of.answered - of.sent),
+    "reject": lambda of: throttled_at(of) - of.sent,
 }
 """One value per attempt of an offered request."""
 
@@ -257,15 +316,16 @@ def met(of: Requests, limits: dict[str, float | None]) -> Bools:
 
 def failures(of: Requests, names: list[str | None]) -> dict[str, int]:
     """Failed requests by kind, the most frequent first."""
-    return _by_name(of.attempts.failure[of.last[of.failed]], names)
+    return by_name(of.attempts.failure[of.last[of.failed]], names)
 
 
 def finishes(of: Requests, names: list[str | None]) -> dict[str, int]:
     """Answered requests by finish reason, the most frequent first; without one they are `none`."""
-    return _by_name(of.attempts.finish[of.last[of.ok]], names)
+    return by_name(of.attempts.finish[of.last[of.ok]], names)
 
 
-def _by_name(codes: NDArray[np.int32], names: list[str | None]) -> dict[str, int]:
+def by_name(codes: NDArray[np.int32], names: list[str | None]) -> dict[str, int]:
+    """How often each name occurs, by its code, the most frequent first; None is `none`."""
     counts = np.bincount(codes, minlength=len(names))
     order = np.argsort(-counts, kind="stable")
     return {names[code] or "none": int(counts[code]) for code in order if counts[code]}

@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 
 from ptubench import __version__
-from ptubench.analysis import checks, stats, timeline, validity
+from ptubench.analysis import checks, monitoring, stats, timeline, validity
 from ptubench.analysis import requests as per_request
-from ptubench.analysis.columns import Run, load, select
-from ptubench.analysis.metrics import due, due_slice
+from ptubench.analysis.columns import Bools, Run, load, select
+from ptubench.analysis.metrics import By, due, due_slice, served_model
 from ptubench.analysis.metrics import metrics as metrics_of
 from ptubench.analysis.notes import notes
 from ptubench.analysis.rates import Window
@@ -55,6 +55,7 @@ def summarize(path: Path) -> dict[str, Any]:
     offered = due(everything, window)
     metrics = metrics_of(run, run.attempts, everything, window, what_it_is, load_end=load_end)
     rows = select(run.attempts, due_slice(run.attempts.scheduled, window))
+    compared = monitoring.comparison(run, window, what_it_is)
     summary = {
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": "ptubench", "version": __version__},
@@ -63,6 +64,7 @@ def summarize(path: Path) -> dict[str, Any]:
         "target": _target(run, what_it_is),
         "network": _network(run),
         "metrics": metrics,
+        "monitor": compared,
         "groups": _groups(run, everything, window, what_it_is, load_end=load_end),
         "timeline": timeline.timeline(run.attempts, everything, finished=finished),
         "latency": timeline.latency(everything, load_end=load_end),
@@ -73,8 +75,9 @@ def summarize(path: Path) -> dict[str, Any]:
             asked=metrics["asked"],
             typical=metrics["ttft"]["p50"] or metrics["e2e"]["p50"],
             answers=int(np.count_nonzero(rows.status)),
+            compared=compared,
         ),
-        "notes": notes(run, offered, metrics, window=window, capacity=what_it_is),
+        "notes": notes(run, offered.select(offered.by_target), metrics, window=window, capacity=what_it_is),
     }
     return summary | {"checks": [_check(text, summary) for text in run.head.workload.checks]}
 
@@ -95,19 +98,30 @@ def _times(run: Run, requests: Requests) -> tuple[Window, float, float]:
 def _groups(
     run: Run, requests: Requests, window: Window, what_it_is: Capacity | None, *, load_end: float
 ) -> dict[str, Any]:
-    """The same metrics for each class of a mix."""
+    """The same metrics for each class of a mix; and for what was answered at once, retried, diverted and spilled."""
+    chosen: dict[str, tuple[Bools, By]] = {
+        f"class:{name}": (requests.name == code, "target") for code, name in enumerate(run.names) if name
+    }
+    if not requests.at_once.all():
+        chosen |= {
+            "first": (requests.at_once, "target"),
+            "retried": (requests.retried, "target"),
+            "diverted": (requests.diverted, "diverted"),
+            "spilled": (requests.spilled, "spilled"),
+        }
     return {
-        f"class:{name}": metrics_of(
+        name: metrics_of(
             run,
-            select(run.attempts, run.attempts.name == code),
-            requests.select(requests.name == code),
+            select(run.attempts, requests.select(which).rows),
+            requests.select(which),
             window,
-            what_it_is,
+            what_it_is if by == "target" else None,
             load_end=load_end,
             part=True,
+            by=by,
         )
-        for code, name in enumerate(run.names)
-        if name and np.any(requests.name == code)
+        for name, (which, by) in chosen.items()
+        if which.any()
     }
 
 
@@ -128,6 +142,8 @@ def _run(run: Run, window: Window, load_end: float) -> dict[str, Any]:
 
 
 def _capacity(target: dict[str, Any]) -> Capacity | None:
+    if target.get("type") == "standard":
+        return None  # it has a quota, and no PTUs
     try:
         found = capacity(
             target.get("model"), target.get("ptu"), ratio=target.get("ratio"), tpm_per_ptu=target.get("tpm_per_ptu")
@@ -139,14 +155,13 @@ def _capacity(target: dict[str, Any]) -> Capacity | None:
 
 def _target(run: Run, what_it_is: Capacity | None) -> dict[str, Any]:
     """What the head says of the target, the model that the answers name, and the capacity that was reckoned with."""
-    served = np.bincount(run.attempts.model, minlength=len(run.models))
-    served[0] = 0
     target = dict.fromkeys(_TARGET) | {"api": "chat"} | run.head.target
     if target.get("simulate") is None and run.end is not None and run.end.simulated is not None:
         target["simulate"] = run.end.simulated.get("assumed")  # one that somebody else had started
     return target | {
-        "model_served": run.models[int(served.argmax())],
+        "model_served": served_model(run, select(run.attempts, run.attempts.by_target)),
         "client": run.head.workload.client,
+        "divert_to": run.head.divert_to,
         "capacity": None
         if what_it_is is None
         else {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ptubench.analysis import rates, stats
-from ptubench.analysis.columns import CUT, DROPPED, FAILED, OK, THROTTLED, Attempts
+from ptubench.analysis.columns import CUT, DROPPED, FAILED, OK, THROTTLED, Attempts, select
 from ptubench.analysis.rates import Grid
 from ptubench.analysis.requests import Requests, ttft
 
@@ -19,6 +19,8 @@ _NICE = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
 def timeline(attempts: Attempts, requests: Requests, *, finished: float) -> list[dict[str, Any]]:
     """Per second of the whole run, drain included (longer steps when it took over 15 minutes): what happened when.
 
+    What was sent to the target, and the tokens that it answered itself; what was diverted or spilled is only counted.
+
     Args:
         attempts: of the whole run.
         requests: likewise.
@@ -26,18 +28,21 @@ def timeline(attempts: Attempts, requests: Requests, *, finished: float) -> list
     """
     width = max(1, math.ceil(finished / _STEPS))
     grid = Grid(start=0.0, width=float(width), bins=max(1, min(_STEPS, math.ceil(finished / width))))
-    prompt, cached, completion = rates.tokens_over(attempts, grid)
+    sent = select(attempts, ~attempts.diverted)
+    prompt, cached, completion = rates.tokens_over(select(sent, ~sent.spilled), grid)
     # What was cut has no end of its own: it was in flight to the last.
-    ended = np.fmin(attempts.end, np.nextafter(finished, 0))
-    in_flight = grid.spread(attempts.sent, ended, ended - attempts.sent) / width
-    outcome = attempts.outcome
+    ended = np.fmin(sent.end, np.nextafter(finished, 0))
+    in_flight = grid.spread(sent.sent, ended, ended - sent.sent) / width
+    outcome = sent.outcome
     counts = {
         "offered": grid.count(requests.scheduled),
-        "sent": grid.count(attempts.sent),
-        "ok": grid.count(ended[outcome == OK]),
+        "sent": grid.count(sent.sent),
+        "ok": grid.count(ended[(outcome == OK) & ~sent.spilled]),
         "throttled": grid.count(ended[outcome == THROTTLED]),
         "failed": grid.count(ended[outcome == FAILED]),
         "cut": grid.count(ended[outcome == CUT]),
+        "spilled": grid.count(ended[(outcome == OK) & sent.spilled]),
+        "diverted": grid.count(attempts.sent[attempts.diverted]),
         "dropped": grid.count(requests.scheduled[requests.outcome == DROPPED]),
     }
     amounts = {
@@ -58,10 +63,10 @@ def timeline(attempts: Attempts, requests: Requests, *, finished: float) -> list
 
 
 def latency(requests: Requests, *, load_end: float) -> list[dict[str, Any]]:
-    """TTFT of the requests that were due in each slice of the load, by the sample and unanswered rules."""
+    """TTFT of the requests that were due in each slice of the load, of the target itself, by the sample and unanswered rules."""
     width = next((width for width in _NICE if load_end <= width * _SLICES), math.ceil(load_end / _SLICES))
     edges = np.arange(0, max(1, math.ceil(load_end / width)) + 1) * float(width)
-    values = ttft(requests)
+    values = np.where(requests.by_target, ttft(requests), np.nan)
     cuts = np.searchsorted(requests.scheduled, edges)
     slices = [values[low:high] for low, high in pairwise(cuts)]
     return [

@@ -12,7 +12,9 @@ import numpy as np
 from ptubench import histogram
 from ptubench.analysis import stats
 from ptubench.analysis.asked import cached_off, shortfall
+from ptubench.analysis.azure import changes
 from ptubench.analysis.columns import CUT, DROPPED, Ints, Run
+from ptubench.analysis.monitoring import foreign
 from ptubench.analysis.rates import Window
 from ptubench.analysis.requests import PER_REQUEST, Requests
 from ptubench.units import number_text, seconds_text, share_text
@@ -68,7 +70,14 @@ def whole_seconds(t: Ints, window: Window) -> np.ndarray[Any, np.dtype[np.bool_]
 
 
 def assess(
-    run: Run, requests: Requests, *, of: Client, asked: dict[str, Any], typical: float | None, answers: int
+    run: Run,
+    requests: Requests,
+    *,
+    of: Client,
+    asked: dict[str, Any],
+    typical: float | None,
+    answers: int,
+    compared: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """{verdict, reasons[{code, level, text}], loop_lag{p50, p99}, cpu_share, workers}.
 
@@ -79,12 +88,14 @@ def assess(
         asked: `asked.asked` of these requests.
         typical: their median TTFT (E2E where nothing streams), the measure of what lateness matters.
         answers: how many of their attempts got any HTTP answer.
+        compared: Azure Monitor's figures beside ours (`monitoring.comparison`).
     """
     signals = [
         *_lateness(requests, of, typical),
         *_losses(requests),
         *_sizes(asked),
         *_service(run, offered=len(requests), answers=answers),
+        *_azure(run, compared),
         *_end(run),
     ]
     reasons = []
@@ -194,7 +205,7 @@ def _sizes(asked: dict[str, Any]) -> list[Signal]:
 
 
 def _service(run: Run, *, offered: int, answers: int) -> list[Signal]:
-    served = [run.models[code] for code in np.unique(run.attempts.model) if code]
+    served = [run.models[code] for code in np.unique(run.attempts.model[run.attempts.by_target]) if code]
     return [
         Signal(
             "model_changed",
@@ -213,6 +224,34 @@ def _service(run: Run, *, offered: int, answers: int) -> list[Signal]:
             if offered
             else "no request was due in the window: nothing was measured; give the run a longer duration or a higher "
             "rate",
+        ),
+    ]
+
+
+def _azure(run: Run, compared: dict[str, Any] | None) -> list[Signal]:
+    row, changed = foreign(compared), changes(run)
+    resized = "capacity" in changed or "sku" in changed
+    told = "; ".join(
+        f"{name.replace('_', ' ')} {_clean(str(before))} before the load, {_clean(str(after))} after it"
+        for name, (before, after) in changed.items()
+    )
+    return [
+        Signal(
+            "foreign_traffic",
+            1 if row is not None else None,
+            0,
+            _NEVER,
+            f"Azure counted {row['azure']:,.0f} requests, we sent {row['ours']:,}: others used the deployment, and a part of "
+            "what was measured is theirs; run again when nobody else does"
+            if row is not None
+            else "",
+        ),
+        Signal(
+            "resized" if resized else "resource_changed",
+            len(changed),
+            0,
+            _NEVER,
+            f"the deployment was changed during the run ({told}): the numbers mix both; run again",
         ),
     ]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ptubench.cli.show import print_json, show
+from ptubench.cli.show import print_json, show, show_later
 from ptubench.errors import Exit, Stopped, UsageError
 
 _LOAD = "Load"
@@ -37,6 +37,10 @@ def run(
         str | None, _option("How long load is offered, warm-up included, such as 10m.", metavar="DURATION", panel=_LOAD)
     ] = None,
     seed: Annotated[int | None, _option("Fixes due times, classes and sizes.", metavar="N", panel=_LOAD, min=0)] = None,
+    on_429: Annotated[
+        str | None,
+        _option("none, retry or divert: what happens after a 429.", "--on-429", metavar="POLICY", panel=_LOAD),
+    ] = None,
     salt: Annotated[
         str | None, _option("Fixes the text of the prompts; default: new for every run.", metavar="TEXT", panel=_LOAD)
     ] = None,
@@ -67,6 +71,10 @@ def run(
     ] = None,
     api_style: Annotated[
         str | None, _option("v1, classic or openai; default: by the URL.", metavar="STYLE", panel=_TARGET)
+    ] = None,
+    api: Annotated[
+        str | None,
+        _option("chat (completions) or responses; default: by the URL, else chat.", metavar="API", panel=_TARGET),
     ] = None,
     auth: Annotated[str, _option("auto, key, entra or none.", metavar="HOW", panel=_TARGET)] = "auto",
     key_env: Annotated[
@@ -109,6 +117,33 @@ def run(
             panel=_TARGET,
         ),
     ] = None,
+    resource: Annotated[
+        str | None,
+        _option(
+            "Azure resource ID of the account; asks Azure what the deployment is, before and after the run.",
+            metavar="RESOURCE_ID",
+            panel=_TARGET,
+        ),
+    ] = None,
+    cloud: Annotated[
+        str | None, _option("public, usgov or china; default: by the endpoint.", metavar="CLOUD", panel=_TARGET)
+    ] = None,
+    monitor: Annotated[
+        bool,
+        _option(
+            "With --resource: Azure Monitor's figures beside ours; the window starts on a full UTC minute.",
+            "--monitor",
+            panel=_OUTPUT,
+        ),
+    ] = False,
+    monitor_wait: Annotated[
+        str | None,
+        _option(
+            "How long to wait for these figures after the report, at most; default: 5m; 0 asks once.",
+            metavar="DURATION",
+            panel=_OUTPUT,
+        ),
+    ] = None,
     label: Annotated[
         str | None, _option("A word of yours in the run file and its name.", metavar="TEXT", panel=_OUTPUT)
     ] = None,
@@ -137,6 +172,7 @@ def run(
     130 stopped by a signal.
     """
     from ptubench import commands
+    from ptubench.azure_run import AzureOptions
     from ptubench.target.model import TargetOptions
 
     if probe and not dry_run:
@@ -148,6 +184,7 @@ def run(
             deployment=deployment,
             api_version=api_version,
             api_style=api_style,
+            api=api,
             key_env=key_env,
             auth=auth,
             header=tuple(header or ()),
@@ -156,6 +193,7 @@ def run(
             type=type_,
             ratio=ratio,
             tpm_per_ptu=tpm_per_ptu,
+            cloud=cloud,
             trust_target=trust_target,
             simulate=simulate,
             ca_file=ca_file,
@@ -165,12 +203,14 @@ def run(
         concurrency=concurrency,
         duration=duration,
         seed=seed,
+        on_429=on_429,
         salt=salt,
         label=label,
         place=place,
         workers=workers,
         results=results,
         compress=gzip,
+        azure=AzureOptions(resource=resource, monitor=monitor, monitor_wait=monitor_wait),
     )
     prepared = commands.prepare(options, os.environ)
     if dry_run:
@@ -200,7 +240,15 @@ def _run(prepared: Any, *, as_json: bool, strict: bool) -> int:
         raise Stopped
     say(f"run file: {outcome.file}")
     summary = summarize(outcome.file)
-    show(summary, as_json=as_json)
+    # One JSON document holds all; people read ours while Azure's figures are waited for.
+    if not as_json:
+        show(summary, as_json=False)
+    if commands.await_monitor(prepared, outcome, say=say):
+        first, summary = summary, summarize(outcome.file)
+        if not as_json:
+            show_later(first, summary)
+    if as_json:
+        show(summary, as_json=True)
     return _exit_code(summary, outcome.ended, strict=strict)
 
 
@@ -222,11 +270,13 @@ def _dry_run(prepared: Any, *, as_json: bool, probe: bool) -> None:
     planned = commands.dry_run(prepared)
     with contextlib.redirect_stdout(sys.stderr):
         found = commands.probe_target(prepared).describe() if probe else None
+    described = describe(prepared.target)
+    second = None if prepared.divert_to is None else describe(prepared.divert_to)
     if as_json:
-        print_json({**planned, "target": describe(prepared.target), "probe": found})
+        print_json({**planned, "target": described, "divert_to": second, "probe": found})
         return
     console = text.console()
-    console.print(preview.render(planned, prepared.workload, describe(prepared.target)))
+    console.print(preview.render(planned, prepared.workload, described, second))
     if found is not None:
         answered = f"the probe call was answered with status {found['status']} by model {found['model'] or 'unknown'}"
         console.print(text.untrusted(answered, limit=400))

@@ -23,6 +23,17 @@ def show(summary: dict[str, Any], *, as_json: bool) -> None:
         text.console().print(table.render(summary))
 
 
+def show_later(first: dict[str, Any], summary: dict[str, Any]) -> None:
+    """Print what has come since the `first` summary was shown: Azure Monitor's figures, and all again if they change more."""
+    from ptubench.report import azure, text
+
+    same = first["validity"]["verdict"] == summary["validity"]["verdict"] and first["checks"] == summary["checks"]
+    if same and (section := azure.monitor(summary)) is not None:
+        text.console().print(text.Encodable(section))
+    else:
+        show(summary, as_json=False)
+
+
 def print_json(value: Any) -> None:
     """Print one JSON document."""
     import msgspec

@@ -6,19 +6,13 @@ The token goes from here into request headers and nowhere else.
 import asyncio
 from typing import Any, Protocol
 
+from ptubench.azure.cloud import CLOUDS, cloud_of
 from ptubench.errors import TargetRefused, UsageError
+from ptubench.secret import shown
 from ptubench.target.model import Target
 
 RENEW_BEFORE = 300.0
 """Seconds before its end at which a token is renewed."""
-
-# Microsoft's endpoints and clouds, as of 2026-11: v1 endpoints take the AI scope, classic ones the older one.
-_PUBLIC_V1 = "https://ai.azure.com/.default"
-_SCOPES = {
-    ".azure.us": "https://cognitiveservices.azure.us/.default",
-    ".azure.cn": "https://cognitiveservices.azure.cn/.default",
-}
-_PUBLIC_CLASSIC = "https://cognitiveservices.azure.com/.default"
 
 
 class Credential(Protocol):
@@ -29,16 +23,18 @@ class Credential(Protocol):
 
 
 def scope(target: Target) -> str:
-    """The scope whose token the target accepts."""
+    """The scope whose token the target accepts: that of its cloud, for v1 or for classic endpoints."""
     host = target.url.split("/")[2].rsplit(":", 1)[0]
-    for ending, value in _SCOPES.items():
-        if host.endswith(ending):
-            return value
-    return _PUBLIC_CLASSIC if target.style == "classic" else _PUBLIC_V1
+    cloud = CLOUDS[target.cloud] if target.cloud is not None else cloud_of(host)
+    return cloud.classic if target.style == "classic" else cloud.v1
 
 
-def default_credential() -> Credential:
+def default_credential(authority: str | None = None, *, asked_by: str = "--auth entra") -> Credential:
     """Azure's default chain: environment, workload identity, managed identity, command line.
+
+    Args:
+        authority: the host of the sign-in; the public cloud's, or AZURE_AUTHORITY_HOST, when None.
+        asked_by: the option that needs it, for the message.
 
     Raises:
         UsageError: the extra is not installed.
@@ -47,10 +43,23 @@ def default_credential() -> Credential:
         from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - an extra
     except ImportError:
         raise UsageError(
-            "--auth entra: azure-identity is not installed; install it with pip install 'ptubench[azure]'"
+            f"{asked_by}: azure-identity is not installed; install it with pip install 'ptubench[azure]'"
         ) from None
-    credential: Credential = DefaultAzureCredential()
+    credential: Credential = DefaultAzureCredential(**({} if authority is None else {"authority": authority}))
     return credential
+
+
+def token(credential: Credential, wanted: str, *, way_out: str) -> Any:
+    """A token for a scope, with what `Credential.get_token` gives. Blocks.
+
+    Raises:
+        TargetRefused: none can be had; the message ends in `way_out`.
+    """
+    try:
+        return credential.get_token(wanted)
+    except Exception as exc:  # noqa: BLE001 - a credential chain may raise anything
+        first = (str(exc).splitlines() or [""])[0] or type(exc).__name__
+        raise TargetRefused(f"Entra gave no token for {wanted}: {shown(first, most=300)}; {way_out}") from None
 
 
 async def bearer(credential: Credential, target: Target) -> tuple[dict[str, str], float]:
@@ -59,12 +68,6 @@ async def bearer(credential: Credential, target: Target) -> tuple[dict[str, str]
     Raises:
         TargetRefused: no token can be had.
     """
-    wanted = scope(target)
-    try:
-        token = await asyncio.to_thread(credential.get_token, wanted)
-    except Exception as exc:  # noqa: BLE001 - a credential chain may raise anything
-        first = (str(exc).splitlines() or [type(exc).__name__])[0][:300]
-        raise TargetRefused(
-            f"Entra gave no token for {wanted}: {first}; sign in with `az login`, or set a key in AZURE_OPENAI_API_KEY"
-        ) from None
-    return {"Authorization": f"Bearer {token.token}"}, float(token.expires_on)
+    way_out = "sign in with `az login`, or set a key in AZURE_OPENAI_API_KEY"
+    found = await asyncio.to_thread(token, credential, scope(target), way_out=way_out)
+    return {"Authorization": f"Bearer {found.token}"}, float(found.expires_on)

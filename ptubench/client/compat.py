@@ -17,7 +17,9 @@ from ptubench.client import judge
 from ptubench.client.connect import Address, secrets
 from ptubench.client.exchange import Exchange, GapSink, fixed_headers
 from ptubench.client.http1 import MAX_BODY
-from ptubench.stream import chat, sse
+from ptubench.stream import sse
+from ptubench.stream.answer import BadEvent, one_line
+from ptubench.stream.apis import Api
 from ptubench.workload.model import Timeouts
 
 _KINDS: tuple[tuple[type[Exception], str], ...] = (
@@ -39,6 +41,7 @@ class HttpxClient:
         url: str,
         where: Address,
         *,
+        api: Api,
         headers: Mapping[str, str],
         timeouts: Timeouts,
         stream: bool,
@@ -46,6 +49,7 @@ class HttpxClient:
     ) -> None:
         self._url = url
         self._where = where
+        self._answer = api.answer
         self._stream = stream
         self._total = timeouts.total
         self.gaps = GapSink()
@@ -72,6 +76,7 @@ class HttpxClient:
 
     async def send(self, body: bytes, exchange: Exchange) -> None:
         """One exchange; every failure is named in it."""
+        exchange.answer = self._answer()
         exchange.sent = perf_counter()
         try:
             async with asyncio.timeout(self._total), self._client.stream("POST", self._url, content=body) as answer:
@@ -79,7 +84,7 @@ class HttpxClient:
         except TimeoutError:
             judge.broken(exchange, "total_timeout", f"after {self._total:g} s")
         except Exception as exc:  # noqa: BLE001 - more gets out of it than it names, and no attempt may be lost
-            judge.broken(exchange, self._kind(exc, exchange), chat.one_line(f"{type(exc).__name__}: {exc}"))
+            judge.broken(exchange, self._kind(exc, exchange), one_line(f"{type(exc).__name__}: {exc}"))
         if exchange.end is None:
             exchange.end = perf_counter()
 
@@ -118,7 +123,7 @@ class HttpxClient:
             nonlocal last
             try:
                 content = exchange.answer.event(data, at)
-            except chat.BadEvent as exc:
+            except BadEvent as exc:
                 exchange.fail("bad_event", str(exc))
                 return
             if content:

@@ -21,7 +21,8 @@ import msgspec
 from ptubench import secret
 from ptubench.client.exchange import Exchange, GapSink
 from ptubench.errors import UsageError
-from ptubench.stream import chat
+from ptubench.stream.answer import OUTPUT, one_line
+from ptubench.stream.apis import Api
 from ptubench.workload.model import Timeouts
 
 Pieces = AsyncGenerator[str | Mapping[str, Any], None]
@@ -36,7 +37,7 @@ class Call:
     headers: Mapping[str, str]
     """Authorization included."""
     body: dict[str, Any]
-    """The chat completion: messages, output limit, parameters."""
+    """What ptubench would post: messages or input, output limit, parameters."""
 
 
 def load_function(spec: str) -> Callable[[Call], Pieces]:
@@ -53,7 +54,7 @@ def load_function(spec: str) -> Callable[[Call], Pieces]:
         function = getattr(importlib.import_module(module_name), name)
     except Exception as exc:  # noqa: BLE001 - importing runs the user's code, which may raise anything
         kind = "" if isinstance(exc, ImportError | AttributeError) else f"{type(exc).__name__}: "
-        said = chat.one_line(f"{kind}{exc}")
+        said = one_line(f"{kind}{exc}")
         raise UsageError(f"{where}: can't be imported ({said}); give an importable package.module:function") from None
     if not inspect.isasyncgenfunction(function):
         raise UsageError(f"{where}: is no async generator function; it must be `async def` and `yield` its pieces")
@@ -68,12 +69,14 @@ class CustomClient:
         function: Callable[[Call], Pieces],
         *,
         url: str,
+        api: Api,
         headers: Mapping[str, str],
         timeouts: Timeouts,
         stream: bool,
     ) -> None:
         self._function = function
         self._url = url
+        self._answer = api.answer
         self._total = timeouts.total
         self._stream = stream
         self.gaps = GapSink()
@@ -91,6 +94,7 @@ class CustomClient:
     async def send(self, body: bytes, exchange: Exchange) -> None:
         """One call of the function; every failure is named in the exchange."""
         call = Call(url=self._url, headers=self._headers, body=msgspec.json.decode(body))
+        exchange.answer = self._answer()
         exchange.sent = perf_counter()
         limit = asyncio.timeout(self._total)
         try:
@@ -119,8 +123,9 @@ class CustomClient:
                 if exchange.answered is None:
                     exchange.answered = at
                 if isinstance(piece, Mapping):
-                    answer.event(msgspec.json.encode({"usage": piece}), at)
-                elif piece and answer.event(msgspec.json.encode({"choices": [{"delta": {"content": str(piece)}}]}), at):
+                    answer.usage(piece)
+                elif piece:
+                    answer.content(OUTPUT, at)
                     self.gaps.content(at, last)
                     last = at
         exchange.status = 200
@@ -135,7 +140,7 @@ class CustomClient:
         if isinstance(headers, Mapping):
             for name, value in headers.items():
                 exchange.keep_header(str(name).encode(), str(value).encode())
-        text = chat.one_line(f"{type(exc).__name__}: {exc}")
+        text = one_line(f"{type(exc).__name__}: {exc}")
         if status == 429:
             exchange.status = 429
             exchange.error = text

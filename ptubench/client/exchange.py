@@ -3,7 +3,8 @@
 from collections.abc import Iterable, MutableMapping
 
 from ptubench import __version__, histogram, secret
-from ptubench.stream.chat import Answer
+from ptubench.stream import chat
+from ptubench.stream.apis import Answer
 
 KEPT_HEADERS = frozenset(
     (
@@ -67,11 +68,15 @@ class Exchange:
 
     def __init__(self) -> None:
         self.resent = False
-        self.restart()
+        self.answer: Answer = chat.Answer()  # a client of another API puts its own here
+        self._clear()
 
     def restart(self) -> None:
         """Forget everything: as if it had never been sent."""
-        self.answer = Answer()
+        self.answer = type(self.answer)()
+        self._clear()
+
+    def _clear(self) -> None:
         self.connect_s: float | None = None
         self.tls_s: float | None = None
         self.peer: str | None = None
@@ -91,11 +96,11 @@ class Exchange:
             self.error = text or None
 
     def keep_header(self, name: bytes, value: bytes) -> None:
-        """Store the header if it is one of those that say something."""
+        """Store the header if it is one of those that say something; a repeated one is one with commas (RFC 9110, 5.3)."""
         key = name.decode("latin-1").lower()
         if key in KEPT_HEADERS:
-            text = value.decode("latin-1")
-            self.headers[key] = "".join(c for c in text if c.isprintable())[:200]
+            text = "".join(c for c in value.decode("latin-1") if c.isprintable())
+            self.headers[key] = (f"{self.headers[key]}, {text}" if key in self.headers else text)[:200]
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Take out what a server or a library has repeated of the request's secrets."""

@@ -11,7 +11,8 @@ import httptools
 
 from ptubench.client import judge
 from ptubench.client.exchange import Exchange, GapSink
-from ptubench.stream import chat, sse
+from ptubench.stream import sse
+from ptubench.stream.answer import BadEvent, one_line
 from ptubench.workload.model import Timeouts
 
 MAX_HEADERS = 64 * 2**10
@@ -138,7 +139,7 @@ class Connection(asyncio.Protocol):
             raise  # a fault of ours
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             if not self._complete:
-                return _Stop("bad_http", chat.one_line(str(exc)))
+                return _Stop("bad_http", one_line(str(exc)))
             self._more = True
         return None
 
@@ -208,7 +209,7 @@ class Connection(asyncio.Protocol):
         at = self._at
         try:
             content = exchange.answer.event(data, at)
-        except chat.BadEvent as exc:
+        except BadEvent as exc:
             exchange.fail("bad_event", str(exc))  # and read on: the connection may be good
             return
         if content:

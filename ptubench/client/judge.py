@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 from ptubench import failures
 from ptubench.client.exchange import Exchange
-from ptubench.stream import chat, sse
+from ptubench.record import REASONING_SUMMARY, THROTTLED_IN_BAND
+from ptubench.stream import sse
+from ptubench.stream.answer import BadEvent, error_of_body
 
 
 def stream(exchange: Exchange, events: sse.Decoder, take: Callable[[bytes], None]) -> None:
@@ -13,27 +15,29 @@ def stream(exchange: Exchange, events: sse.Decoder, take: Callable[[bytes], None
         take(data)
     answer = exchange.answer
     if answer.error is not None:
-        exchange.fail("stream_error", answer.error)
+        _error(exchange, answer.error)
     elif events.torn or not (answer.done or answer.finish):
-        exchange.fail("broken_stream", "the stream ended without a finish reason and without [DONE]")
+        exchange.fail("broken_stream", "the stream ended without a finish reason and without its last event")
     elif answer.first_content is None:
         exchange.fail("no_content", _why_empty(exchange))
     elif not answer.done:
         exchange.flags += ("no_done",)
+    if answer.summarized:
+        exchange.flags += (REASONING_SUMMARY,)
 
 
 def body(exchange: Exchange, content: bytes, at: float, *, stream: bool) -> None:
     """Judge a whole body that came with status 200."""
     if stream:
-        exchange.fail("not_a_stream", chat.error_of_body(content))
+        exchange.fail("not_a_stream", error_of_body(content))
         return
     try:
-        exchange.answer.event(content, at)
-    except chat.BadEvent as exc:
+        exchange.answer.whole(content, at)
+    except BadEvent as exc:
         exchange.fail("bad_event", str(exc))
         return
     if exchange.answer.error is not None:
-        exchange.fail("stream_error", exchange.answer.error)
+        _error(exchange, exchange.answer.error)
     elif exchange.answer.first_content is None:
         exchange.fail("no_content", _why_empty(exchange))
 
@@ -41,7 +45,7 @@ def body(exchange: Exchange, content: bytes, at: float, *, stream: bool) -> None
 def status(exchange: Exchange, content: bytes) -> None:
     """Judge an answer with another status than 200; a 429 is no failure."""
     assert exchange.status is not None  # noqa: S101 - the caller has read it
-    exchange.error = chat.error_of_body(content) or None
+    exchange.error = error_of_body(content) or None
     if exchange.status != 429:
         exchange.failure = failures.http(exchange.status)
 
@@ -52,6 +56,15 @@ def broken(exchange: Exchange, kind: str, text: str, content: bytes = b"") -> No
         exchange.fail(kind, text)
     else:
         status(exchange, content)
+
+
+def _error(exchange: Exchange, text: str) -> None:
+    """An error inside a 200 is a failure, unless it says that it is a 429."""
+    if exchange.answer.throttled:
+        exchange.flags += (THROTTLED_IN_BAND,)
+        exchange.error = text
+    else:
+        exchange.fail("stream_error", text)
 
 
 def _why_empty(exchange: Exchange) -> str:

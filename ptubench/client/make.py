@@ -6,6 +6,7 @@ from typing import Protocol
 from ptubench.client.connect import address
 from ptubench.client.exchange import Exchange, GapSink
 from ptubench.client.timed import TimedClient
+from ptubench.stream.apis import APIS
 from ptubench.workload.model import Timeouts
 
 
@@ -33,6 +34,7 @@ def make_client(
     kind: str,
     *,
     url: str,
+    api: str = "chat",
     headers: Mapping[str, str],
     timeouts: Timeouts,
     stream: bool,
@@ -42,18 +44,30 @@ def make_client(
 ) -> Client:
     """The client named `timed`, `httpx` or `package.module:function`.
 
+    Args:
+        kind: as in the workload.
+        url: where requests are posted.
+        api: a name in `stream.apis`: how answers are read.
+        headers: request headers, secrets included.
+        timeouts: of each exchange, seconds.
+        stream: whether answers are event streams.
+        ca_file: PEM file with further authorities.
+        env: where proxies are named.
+        max_connections: that are kept open at most, where the client has a pool of its own.
+
     Raises:
         UsageError: proxy, CA file or function can't be used.
     """
     where = address(url, ca_file=ca_file, env=env)
     if kind == "timed":
-        return TimedClient(url, where, headers=headers, timeouts=timeouts, stream=stream)
+        return TimedClient(url, where, api=APIS[api], headers=headers, timeouts=timeouts, stream=stream)
     if kind == "httpx":
         from ptubench.client.compat import HttpxClient  # noqa: PLC0415 - heavy, and rarely asked for
 
         return HttpxClient(
             url,
             where,
+            api=APIS[api],
             headers=headers,
             timeouts=timeouts,
             stream=stream,
@@ -61,4 +75,4 @@ def make_client(
         )
     from ptubench.client.custom import CustomClient, load_function  # noqa: PLC0415 - rarely asked for
 
-    return CustomClient(load_function(kind), url=url, headers=headers, timeouts=timeouts, stream=stream)
+    return CustomClient(load_function(kind), url=url, api=APIS[api], headers=headers, timeouts=timeouts, stream=stream)

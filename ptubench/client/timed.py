@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from ptubench.client.connect import Address, open_connection, secrets
 from ptubench.client.exchange import Exchange, Failed, GapSink, fixed_headers
 from ptubench.client.http1 import Connection
+from ptubench.stream.apis import APIS, Api
 from ptubench.workload.model import Timeouts
 
 _AT_ONCE = 32  # handshakes in parallel while warming
@@ -21,20 +22,29 @@ class TimedClient:
     """Sends requests to one URL.
 
     Args:
-        url: where chat completions are posted.
+        url: where requests are posted.
         where: host, port, TLS and proxy of that URL.
+        api: how answers are read.
         headers: request headers, secrets included; replaced by `authorize` when a token is renewed.
         timeouts: of each exchange, seconds.
         stream: whether answers are event streams.
     """
 
     def __init__(
-        self, url: str, where: Address, *, headers: Mapping[str, str], timeouts: Timeouts, stream: bool
+        self,
+        url: str,
+        where: Address,
+        *,
+        api: Api = APIS["chat"],
+        headers: Mapping[str, str],
+        timeouts: Timeouts,
+        stream: bool,
     ) -> None:
         parts = urlsplit(url)
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._host = parts.netloc
         self._where = where
+        self._answer = api.answer
         self._timeouts = timeouts
         self._stream = stream
         self._idle: list[Connection] = []
@@ -68,6 +78,7 @@ class TimedClient:
 
     async def send(self, body: bytes, exchange: Exchange) -> None:
         """One exchange; every failure is named in it."""
+        exchange.answer = self._answer()
         request = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
         try:
             connection = self._reuse()

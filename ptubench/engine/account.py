@@ -37,12 +37,13 @@ class Account:
     def _attempt(self, attempt: Attempt) -> None:
         progress, outcome = self.progress, attempt.outcome
         setattr(progress, outcome, getattr(progress, outcome) + 1)
+        progress.again += attempt.attempt > 0
         if outcome != "cut":
             second = self._second(int(attempt.end or attempt.taken))
             setattr(second, outcome, getattr(second, outcome) + 1)
         progress.prompt_tokens += attempt.prompt_tokens or 0
         progress.completion_tokens += attempt.completion_tokens or 0
-        if attempt.first_content is not None and attempt.sent is not None:
+        if attempt.first_content is not None and attempt.sent is not None and not attempt.diverted:
             progress.recent_ttft.append(attempt.first_content - attempt.sent)
         if attempt.failure is not None:
             progress.failures[attempt.failure] = progress.failures.get(attempt.failure, 0) + 1

@@ -18,8 +18,8 @@ from ptubench.errors import MeasurementLost
 from ptubench.results import store
 from ptubench.workload.model import Workload
 
-Renew = Callable[[], Awaitable[dict[str, str] | None]]
-"""Asked now and then: fresh request headers, or None while the old ones hold."""
+Renew = Callable[[], Awaitable[Command | None]]
+"""Asked now and then: fresh request headers for the workers, or None while the old ones hold."""
 
 _READY = 60.0  # seconds for the workers to get ready beyond their connections
 _GRACE = 5.0  # seconds for a worker to say goodbye
@@ -99,9 +99,9 @@ class Crew:
             if now - flushed >= _FLUSH and self._file is not None:
                 self._keep(b"", flush=True)
                 flushed = now
-            headers = await renew()
-            if headers is not None:
-                self._tell(Command(headers=headers))
+            fresh = await renew()
+            if fresh is not None:
+                self._tell(fresh)
             if now > self._last and len(self._done) < len(self._workers):
                 for child in self._workers:
                     with contextlib.suppress(ProcessLookupError):

@@ -11,9 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from time import perf_counter, time
+from typing import NamedTuple
+
+import msgspec
 
 from ptubench.client.exchange import Exchange
 from ptubench.client.make import Client
+from ptubench.engine import retry
 from ptubench.load.plan import Plan, Request
 from ptubench.record import Attempt, Dropped
 from ptubench.waits import retry_after
@@ -23,6 +27,24 @@ LANE_WAIT = 1.0
 """Seconds that a lane waits after a 429 which names no time of its own, and from one failure to the next."""
 LANE_SPREAD = 1.0
 """Seconds over which the lanes of a closed loop start."""
+
+
+class Route(NamedTuple):
+    """Where an attempt is sent: a client, and what makes the bodies of its target."""
+
+    client: Client
+    body: Callable[[Request], bytes]
+
+
+class Asked(NamedTuple):
+    """One request as it was taken up; the same for all its attempts."""
+
+    request: Request
+    body: bytes
+    due: float
+    taken: float
+    lane: int | None
+    lane_wait: float
 
 
 @dataclass(slots=True)
@@ -41,17 +63,27 @@ class Load:
     worker: int = 0
     workers: int = 1
     max_in_flight: int = 10_000
+    divert: Route | None = None
+    """Where a request goes after a 429; None unless the policy is `divert`."""
+    clock: Callable[[], float] = perf_counter
+    wall: Callable[[], float] = time
+    """Seconds since the epoch, for waits that are given as a date."""
     in_flight: int = 0
+    """Requests that have begun and are not over; one that waits for its next attempt is not over."""
     sent: int = 0
+    """Attempts begun so far."""
     taken: int = 0
     """Own requests taken up or dropped so far: the rest is unsent."""
     exchanges: set[asyncio.Task[Attempt]] = field(default_factory=set)
     faults: list[Exception] = field(default_factory=list)
     """What a client raised that it should have named: faults of ours, whose requests left no record."""
+    waiting: set[asyncio.Task[Attempt]] = field(default_factory=set)
+    """Those of `exchanges` that wait for their next attempt."""
+    stopped: bool = False
 
     def now(self) -> float:
         """Seconds since the start of the run."""
-        return perf_counter() - self.zero
+        return self.clock() - self.zero
 
     async def until(self, due: float) -> None:
         """Sleep until a moment of the run; never less."""
@@ -62,66 +94,106 @@ class Load:
     def start(
         self, request: Request, body: bytes, due: float, *, lane: int | None = None, lane_wait: float = 0.0
     ) -> asyncio.Task[Attempt]:
-        """Send one request now."""
-        taken = self.now()
+        """Send one request now; its last attempt is the task's result."""
+        asked = Asked(request, body, due, self.now(), lane, lane_wait)
         self.in_flight += 1
-        self.sent += 1
-        task = asyncio.create_task(self._exchange(request, body, due, taken, lane=lane, lane_wait=lane_wait))
+        task = asyncio.create_task(self._attempts(asked))
         self.exchanges.add(task)
         task.add_done_callback(self.exchanges.discard)
         return task
 
-    async def _exchange(
-        self, request: Request, body: bytes, due: float, taken: float, *, lane: int | None, lane_wait: float
-    ) -> Attempt:
-        exchange = Exchange()
-        cut = True
+    def stop(self) -> None:
+        """Begin no further attempt: what waits for its next one ends as its last one ended."""
+        self.stopped = True
+        for task in tuple(self.waiting):
+            task.cancel()
+
+    async def _attempts(self, asked: Asked) -> Attempt:
+        """All attempts of one request, as the workload's policy has it; each goes to the sink when it is over."""
+        client, body, waited = self.client, asked.body, 0.0
         try:
-            await self.client.send(body, exchange)
-            cut = False
-        except asyncio.CancelledError:
-            pass  # the drain has ended: a result like any other
+            for number in count():
+                diverted = number > 0 and self.divert is not None
+                attempt = await self._attempt(asked, client, body, number=number, waited=waited, diverted=diverted)
+                then = self._next(attempt)
+                if then.gave_up:
+                    attempt = msgspec.structs.replace(attempt, gave_up=True)
+                self.sink(attempt)
+                if then.wait is None:
+                    break
+                if self.divert is not None:
+                    client, body = self.divert.client, self.divert.body(asked.request)
+                elif (pause := await self._pause(then.wait)) is None:
+                    break
+                else:
+                    waited = pause
         except Exception as fault:
             self.faults.append(fault)
             raise
         finally:
             self.in_flight -= 1
-        exchange.hide(self.client.secrets)
-        attempt = self._attempt(request, exchange, due, taken, cut=cut, lane=lane, lane_wait=lane_wait)
-        self.sink(attempt)
         return attempt
 
-    def _attempt(
-        self,
-        request: Request,
-        exchange: Exchange,
-        due: float,
-        taken: float,
-        *,
-        cut: bool,
-        lane: int | None,
-        lane_wait: float,
+    def _next(self, attempt: Attempt) -> retry.Next:
+        """What the workload's policy makes of how an attempt ended."""
+        workload = self.plan.workload
+        if self.stopped or workload.throttling.on_429 == "none":
+            return retry.LEAVE
+        if workload.throttling.on_429 == "divert":
+            refused = attempt.status == 429 and not (attempt.cut or attempt.diverted)
+            return retry.Next(0.0) if refused else retry.LEAVE
+        draw = retry.jitter(workload.seed, attempt.index, attempt.attempt)
+        return retry.after(attempt, workload.throttling, now_unix=self.wall(), draw=draw)
+
+    async def _pause(self, seconds: float) -> float | None:
+        """Wait before the next attempt: for how long, or None when the run was stopped or its drain ended meanwhile."""
+        this = asyncio.current_task()
+        assert this is not None  # noqa: S101 - a coroutine runs in a task
+        began = self.now()
+        self.waiting.add(this)
+        try:
+            await self.until(began + seconds)
+        except asyncio.CancelledError:
+            return None
+        finally:
+            self.waiting.discard(this)
+        return self.now() - began
+
+    async def _attempt(
+        self, asked: Asked, client: Client, body: bytes, *, number: int, waited: float, diverted: bool
     ) -> Attempt:
-        answer = exchange.answer
+        """One exchange, as it will stand in the run file."""
+        exchange = Exchange()
+        cut = True
+        self.sent += 1
+        with contextlib.suppress(asyncio.CancelledError):  # the drain has ended: a result like any other
+            await client.send(body, exchange)
+            cut = False
+        exchange.hide(client.secrets)
+        answer, streamed = exchange.answer, self.plan.workload.stream
+        request = asked.request
         return Attempt(
             index=request.index,
+            attempt=number,
             worker=self.worker,
-            lane=lane,
+            lane=asked.lane,
             name=request.kind.name,
             prompt_asked=request.prompt,
             cached_asked=request.cached,
             completion_asked=request.completion,
             limit=request.limit,
-            scheduled=round(due, 6),
-            taken=round(taken, 6),
-            lane_wait=round(lane_wait, 6),
+            scheduled=round(asked.due, 6),
+            taken=round(asked.taken, 6),
+            lane_wait=round(asked.lane_wait, 6),
+            waited=round(waited, 6),
+            diverted=diverted,
             connect_s=exchange.connect_s and round(exchange.connect_s, 6),
             tls_s=exchange.tls_s and round(exchange.tls_s, 6),
             sent=self._moment(exchange.sent),
             answered=self._moment(exchange.answered),
-            first_content=self._moment(answer.first_content) if self.plan.workload.stream else None,
-            first_output=self._moment(answer.first_output) if self.plan.workload.stream else None,
-            last_content=self._moment(answer.last_content) if self.plan.workload.stream else None,
+            first_content=self._moment(answer.first_content) if streamed else None,
+            first_output=self._moment(answer.first_output) if streamed else None,
+            last_content=self._moment(answer.last_content) if streamed else None,
             end=self._moment(exchange.end),
             status=exchange.status,
             content_events=answer.content_events,
@@ -135,7 +207,7 @@ class Load:
             failure=None if cut else exchange.failure,
             error=exchange.error,
             cut=cut,
-            streamed=self.plan.workload.stream,
+            streamed=streamed,
             resent=exchange.resent,
             flags=exchange.flags,
         )

@@ -5,6 +5,20 @@ import msgspec
 from ptubench.workload.model import Workload
 
 
+class Destination(msgspec.Struct, frozen=True, kw_only=True):
+    """One target, as a worker needs it: what a client and its bodies are made of."""
+
+    url: str
+    api: str
+    """A name in `stream.apis`."""
+    body_model: str | None
+    limit_field: str
+    headers: dict[str, str]
+    """Secrets included: this is never written anywhere but into the pipe."""
+    connections: int
+    """To open before the load."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Parent to worker, first line."""
 
@@ -13,14 +27,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     salt: str
     worker: int
     workers: int
-    url: str
-    body_model: str | None
-    limit_field: str
-    headers: dict[str, str]
-    """Secrets included: this line is never written anywhere but into the pipe."""
+    target: Destination
+    divert_to: Destination | None
+    """Where requests go after a 429; None unless the policy is `divert`."""
     ca_file: str | None
-    connections: int
-    """To open before the load."""
     max_in_flight: int
 
 
@@ -33,6 +43,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Stop offering; 1 drains what is in flight, 0 cuts it."""
     headers: dict[str, str] | None = None
     """Use these from now on (a renewed token)."""
+    divert_headers: dict[str, str] | None = None
+    """The same for the second target."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready", tag_field="type"):

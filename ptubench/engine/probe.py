@@ -10,7 +10,8 @@ from ptubench import failures
 from ptubench.client.exchange import Exchange
 from ptubench.client.make import Client
 from ptubench.errors import TargetRefused
-from ptubench.stream.chat import BodyMaker
+from ptubench.record import THROTTLED_IN_BAND
+from ptubench.stream.apis import APIS
 from ptubench.target.model import Target
 from ptubench.workload.model import Workload
 
@@ -27,11 +28,11 @@ _WAYS_OUT = {
     "closed": "check scheme and port of --endpoint",
     "bad_http": "check scheme and port of --endpoint",
     "redirect": "give --endpoint the final address",
-    "not_a_stream": "check --endpoint and --api-style: this is no chat completions address",
+    "not_a_stream": "check --endpoint and --api-style: this is no {api} address",
     "http_400": "check the workload's parameters against what the model accepts",
     "http_401": "check the key in the environment, and that it belongs to this resource",
     "http_403": "check the key's or identity's role, and the resource's network rules",
-    "http_404": "check --deployment, --endpoint and --api-style",
+    "http_404": "check --deployment, --endpoint and --api-style{or_api}",
 }
 
 
@@ -70,12 +71,13 @@ async def probe(make: Callable[[], Client], target: Target, workload: Workload) 
         TargetRefused: no load makes sense; one sentence with the service's words and the way out.
     """
     exchange = Exchange()
-    for limit_field in ("max_completion_tokens", "max_tokens"):
+    names = APIS[target.api].limit_fields
+    for limit_field in names:
         exchange = await _call(make(), target, workload.parameters, limit_field, stream=workload.stream)
-        if not _limit_refused(exchange):
+        if not _limit_refused(exchange, names):
             break
     else:
-        limit_field = "max_completion_tokens"
+        limit_field = names[0]
     refused = exchange.failure in _WAYS_OUT
     if refused:
         raise TargetRefused(_sentence(target, exchange))
@@ -97,7 +99,9 @@ async def _call(
     client: Client, target: Target, parameters: Mapping[str, Any], limit_field: str, *, stream: bool
 ) -> Exchange:
     exchange = Exchange()
-    maker = BodyMaker(model=target.body_model, limit_field=limit_field, stream=stream, parameters=parameters)
+    maker = APIS[target.api].body_maker(
+        model=target.body_model, limit_field=limit_field, stream=stream, parameters=parameters
+    )
     try:
         await client.send(maker.body(_MESSAGES, _LIMIT), exchange)
     finally:
@@ -106,10 +110,10 @@ async def _call(
     return exchange
 
 
-def _limit_refused(exchange: Exchange) -> bool:
-    """Whether the target wants its output limit under the other name, or has passed over this one."""
+def _limit_refused(exchange: Exchange, names: tuple[str, ...]) -> bool:
+    """Whether the target wants its output limit under another of its names, or has passed over this one."""
     if exchange.failure == "http_400":
-        return "max_completion_tokens" in (exchange.error or "") or "max_tokens" in (exchange.error or "")
+        return any(name in (exchange.error or "") for name in names)
     # An event holds at least a token: without usage their number tells enough.
     got = max(exchange.answer.completion_tokens or 0, exchange.answer.content_events)
     return exchange.failure is None and got > _LIMIT
@@ -120,11 +124,12 @@ def _sentence(target: Target, exchange: Exchange) -> str:
     said = failures.explain(kind)
     if exchange.error:
         said += f" ({exchange.error})"
-    return f"{target.url}: {said}; {_WAYS_OUT[kind]}"
+    or_api = "" if target.api == "chat" else ", and that model, region and API version offer Responses"
+    return f"{target.url}: {said}; {_WAYS_OUT[kind].format(api=APIS[target.api].title, or_api=or_api)}"
 
 
 def _warning(exchange: Exchange) -> str | None:
-    if exchange.status == 429:
+    if exchange.status == 429 or THROTTLED_IN_BAND in exchange.flags:
         return "the probe call was answered 429: the deployment is busy before the load has begun"
     if exchange.failure in (None, "no_content"):
         return None

@@ -27,6 +27,9 @@ class Progress:
     phase: str = "warm-up"
     """`connecting`, `warm-up`, `load` or `drain`."""
     sent: int = 0
+    """Attempts."""
+    again: int = 0
+    """Attempts that are over and were not the first of their requests."""
     ok: int = 0
     throttled: int = 0
     failed: int = 0

@@ -9,42 +9,36 @@ import contextlib
 import math
 import os
 import platform
-import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import httpx2
-import msgspec
 import numpy as np
 
 from ptubench import __version__, record
-from ptubench.client import auth
-from ptubench.client.make import make_client
 from ptubench.engine.children import Child, end, spawn
 from ptubench.engine.crew import Crew
-from ptubench.engine.messages import Config
-from ptubench.engine.probe import Probe, probe
+from ptubench.engine.messages import Command, Config, Destination
+from ptubench.engine.probe import Probe
 from ptubench.engine.progress import Progress
+from ptubench.engine.reach import Aim, Reached, reach, simulated_state
 from ptubench.engine.stop import Ended, Signals
-from ptubench.errors import MeasurementLost, TargetRefused, UsageError
+from ptubench.errors import MeasurementLost, TargetRefused
 from ptubench.load.plan import Plan
 from ptubench.ptu import catalogue
 from ptubench.results import store
-from ptubench.target import address
-from ptubench.target.model import Target, describe
-from ptubench.target.resolve import simulated
+from ptubench.target.model import describe
 from ptubench.workload.hashing import portable, workload_hash
 from ptubench.workload.model import ClosedLoop, Workload
 
 _LEAD = 0.1  # seconds between the word to go and t = 0
+_CONNECTING = 5.0  # seconds in which the workers are ready, as a rule
+_PUNCTUAL = 0.5  # seconds by which a sleep may overshoot
 _MAX_WARM = 2000
-_STATE_WAIT, _MOST_STATE = 5.0, 2**20  # seconds and bytes for the simulated deployment's account of itself
-_TOKEN_AGAIN = 30.0  # seconds until a token is asked for again that could not be had
+_WARM_DIVERTED = 0.25  # connections to open to a second target, as a share of those to the first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +47,9 @@ class Order:
 
     workload: Workload
     plan: Plan
-    target: Target
-    headers: dict[str, str]
-    """Request headers with the secrets; empty for a token that is asked for later."""
-    credential: auth.Credential | None
+    aim: Aim
+    divert_to: Aim | None
+    """The second target of `on_429: divert`."""
     salt: str | None
     label: str | None
     place: str | None
@@ -68,6 +61,10 @@ class Order:
     """Takes one line about what happens before the load."""
     watch: Callable[[Progress], None]
     """Called four times a second while the load runs."""
+    whole_minute: bool = False
+    """Begin so that the window starts on a full UTC minute."""
+    opening: tuple[record.Line, ...] = ()
+    """What is known besides the head before the load; follows it in the file."""
 
 
 @dataclass(frozen=True)
@@ -101,51 +98,48 @@ async def run(order: Order) -> Outcome:
 
 
 async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack) -> Outcome:
-    workload, target = order.workload, order.target
+    workload = order.workload
     # Early, so that their imports run while the target is probed; their configuration follows.
     starting = [asyncio.create_task(spawn("ptubench.engine.worker")) for _ in range(order.workers)]
     stack.push_async_callback(_end_all, starting)
-    if target.simulate is not None:
-        target = await stack.enter_async_context(_simulator(target))
-    keys = _Keys(order, target)
-    await keys.renew()
-    found = await _probe(order, target, keys.headers)
-    seen = found.simulated or await _simulated_behind(workload, target)
-    if seen is not None:
-        target = _seen_simulated(target, seen)
-    if found.warning is not None:
-        order.say(f"warning: {found.warning}")
+    reached, diverted = await _reach(order, stack)
+    target = reached.target
+    for warning in _warnings(reached, diverted):
+        order.say(f"warning: {warning}")
     crew = Crew([await task for task in starting], workload, order.plan.count, order.watch)
     run_id = secrets.token_hex(8)
     salt = order.salt or run_id
-    connections = math.ceil(expected_in_flight(workload, order.plan, target.model) / order.workers)
+    connections = expected_in_flight(workload, order.plan, target.model) / order.workers
+    if order.whole_minute:
+        await _near_the_minute(workload.warmup, _CONNECTING, order.say)
     crew.configure(
         Config(
             workload=workload,
             salt=salt,
             worker=number,
             workers=order.workers,
-            url=target.url,
-            body_model=target.body_model,
-            limit_field=found.limit_field,
-            headers=keys.headers,
+            target=_destination(reached, connections),
+            divert_to=None if diverted is None else _destination(diverted, connections * _WARM_DIVERTED),
             ca_file=order.ca_file,
-            connections=connections,
             max_in_flight=len(range(number, workload.max_in_flight, order.workers)),
         )
         for number in range(order.workers)
     )
     async with crew.reading():
         await crew.ready()
+        if order.whole_minute:
+            await _near_the_minute(workload.warmup, _LEAD + _PUNCTUAL, order.say)
         file = store.create(order.folder, workload.name, order.label, datetime.now(UTC), compress=order.compress)
         with contextlib.closing(file):
-            zero, unix = time.perf_counter() + _LEAD, time.time() + _LEAD
-            file.write(record.encode(_head(order, target, found, run_id=run_id, salt=salt, zero=zero, unix=unix)))
+            lead = _LEAD + (to_the_minute(time.time() + _LEAD + workload.warmup) if order.whole_minute else 0.0)
+            zero, unix = time.perf_counter() + lead, time.time() + lead
+            head = _head(order, reached, diverted, run_id=run_id, salt=salt, zero=zero, unix=unix)
+            file.write(b"".join(map(record.encode, (head, *order.opening))))
             file.flush()
             signals.loaded(stop=crew.stop, abort=crew.abort)
-            await crew.load(file, zero, keys.renewed)
+            await crew.load(file, zero, lambda: _renewed(reached, diverted))
             finished = time.perf_counter() - zero
-            state = await _simulated_state(target) if target.kind == "simulated" else None
+            state = await simulated_state(target) if target.kind == "simulated" else None
             last = crew.end(signals.ended, finished, state)
             if not crew.trouble:
                 file.write(record.encode(last))
@@ -156,98 +150,69 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
 
 
 async def probe_only(order: Order) -> Probe:
-    """The probe call of a run without the run.
+    """The probe call of a run without the run; of a second target too, whose answer is only looked at.
 
     Raises:
-        TargetRefused: the target can't be used.
+        TargetRefused: a target can't be used.
     """
     async with contextlib.AsyncExitStack() as stack:
-        target = order.target
-        if target.simulate is not None:
-            target = await stack.enter_async_context(_simulator(target))
-        keys = _Keys(order, target)
-        await keys.renew()
-        return await _probe(order, target, keys.headers)
+        reached, _ = await _reach(order, stack)
+        return reached.found
+
+
+def to_the_minute(unix: float) -> float:
+    """Seconds from a moment (since the epoch) to the next full UTC minute; 0 on one."""
+    return -round(unix, 3) % 60
+
+
+async def _near_the_minute(warmup: float, spare: float, say: Callable[[str], None]) -> None:
+    """Sleep until a load that begins `spare` seconds later has its window start on a full UTC minute."""
+    wait = to_the_minute(time.time() + spare + warmup)
+    if wait > _CONNECTING:
+        say(f"waiting {wait:.0f} s, so that the window starts on a full UTC minute, as Azure Monitor counts")
+    await asyncio.sleep(wait)
+
+
+async def _reach(order: Order, stack: contextlib.AsyncExitStack) -> tuple[Reached, Reached | None]:
+    """The target of a run, and the second one if it has one, ready for load."""
+    reached = await reach(order.aim, order.workload, stack, ca_file=order.ca_file, say=order.say)
+    if order.divert_to is None:
+        return reached, None
+    try:
+        return reached, await reach(order.divert_to, order.workload, stack, ca_file=order.ca_file, say=order.say)
+    except TargetRefused as exc:
+        raise TargetRefused(f"throttling.divert_to: {exc}") from None
+
+
+def _warnings(reached: Reached, diverted: Reached | None) -> tuple[str, ...]:
+    """What the probe calls found that does not keep the load from beginning."""
+    found = [("", reached), ("throttling.divert_to: ", diverted)]
+    return tuple(f"{which}{to.found.warning}" for which, to in found if to is not None and to.found.warning)
+
+
+def _destination(to: Reached, connections: float) -> Destination:
+    return Destination(
+        url=to.target.url,
+        api=to.target.api,
+        body_model=to.target.body_model,
+        limit_field=to.found.limit_field,
+        headers=to.keys.headers,
+        connections=math.ceil(connections),
+    )
+
+
+async def _renewed(reached: Reached, diverted: Reached | None) -> Command | None:
+    """Fresh headers for the workers, where a token has been renewed."""
+    headers = await reached.keys.renewed()
+    divert_headers = None if diverted is None else await diverted.keys.renewed()
+    if headers is None and divert_headers is None:
+        return None
+    return Command(headers=headers, divert_headers=divert_headers)
 
 
 async def _end_all(starting: list[asyncio.Task[Child]]) -> None:
     for task in starting:
         await end(await task)
-
-
-class _Keys:
-    """The request headers of a run; a token among them is renewed before it ends."""
-
-    def __init__(self, order: Order, target: Target) -> None:
-        self.headers = order.headers
-        self._fixed = order.headers
-        self._credential = order.credential
-        self._target = target
-        self._say = order.say
-        self._expires = 0.0
-        self._again = 0.0
-
-    async def renewed(self) -> dict[str, str] | None:
-        """Like `renew`, under load: no token is no reason to end; the answers will tell."""
-        if time.time() < self._again:
-            return None
-        try:
-            return await self.renew()
-        except TargetRefused as exc:
-            self._say(f"warning: {exc}")
-            self._again = time.time() + _TOKEN_AGAIN
-            return None
-
-    async def renew(self) -> dict[str, str] | None:
-        """Fresh headers, or None while the old ones hold."""
-        if self._credential is None or time.time() < self._expires - auth.RENEW_BEFORE:
-            return None
-        token, self._expires = await auth.bearer(self._credential, self._target)
-        self.headers = {**self._fixed, **token}
-        return self.headers
-
-
-@contextlib.asynccontextmanager
-async def _simulator(target: Target) -> AsyncIterator[Target]:
-    """Start the simulated deployment of this run, and end it afterwards."""
-    child = await spawn("ptubench.sim.child", msgspec.json.encode(target.simulate))
-    try:
-        line = await child.stdout.readline()
-        if not line:
-            raise MeasurementLost("the simulated deployment did not start")
-        said = msgspec.json.decode(line)
-        if "error" in said:
-            raise UsageError(said["error"])
-        yield simulated(target, said["port"])
-    finally:
-        await end(child)
-
-
-async def _probe(order: Order, target: Target, headers: dict[str, str]) -> Probe:
-    workload = order.workload
-    return await probe(
-        lambda: make_client(
-            workload.client,
-            url=target.url,
-            headers=headers,
-            timeouts=workload.timeouts,
-            stream=workload.stream,
-            ca_file=order.ca_file,
-            env=os.environ,
-            max_connections=1,
-        ),
-        target,
-        workload,
-    )
-
-
-def _seen_simulated(target: Target, text: str) -> Target:
-    """An endpoint whose answers say that they are simulated is reported so, however it was named."""
-    model, _, ptu = text.partition(":")
-    known = msgspec.structs.replace(target, kind="simulated", model=target.model or model)
-    if known.ptu is None and re.fullmatch(r"[1-9][0-9]{0,8}", ptu):
-        known = msgspec.structs.replace(known, ptu=int(ptu), ptu_source="the simulated deployment says so")
-    return known
 
 
 def expected_in_flight(workload: Workload, plan: Plan, model: str | None) -> int:
@@ -270,9 +235,9 @@ def expected_in_flight(workload: Workload, plan: Plan, model: str | None) -> int
 
 
 def _head(
-    order: Order, target: Target, found: Probe, *, run_id: str, salt: str, zero: float, unix: float
+    order: Order, reached: Reached, diverted: Reached | None, *, run_id: str, salt: str, zero: float, unix: float
 ) -> record.Head:
-    workload = order.workload
+    workload, target, found = order.workload, reached.target, reached.found
     return record.Head(
         tool_version=__version__,
         run_id=run_id,
@@ -295,33 +260,6 @@ def _head(
         },
         network={**found.network(), "place": order.place},
         probe=found.describe(),
-        warnings=(found.warning,) if found.warning else (),
+        warnings=_warnings(reached, diverted),
+        divert_to=None if diverted is None else describe(diverted.target),
     )
-
-
-async def _simulated_behind(workload: Workload, target: Target) -> str | None:
-    """MODEL:PTU of a simulated deployment on this machine behind the user's own client, which shows no headers."""
-    if ":" not in workload.client or not address.parse(target.url, "target").loopback:
-        return None
-    state = await _simulated_state(target) or {}
-    return f"{state['model']}:{state['ptu']}" if state.keys() >= {"model", "ptu"} else None
-
-
-async def _simulated_state(target: Target) -> dict[str, Any] | None:
-    """A simulated deployment's own account; None where it gives none that can be read."""
-    url = httpx2.URL(target.url).copy_with(path="/simulator/state", query=None)
-    said = b""
-    try:
-        async with (
-            asyncio.timeout(_STATE_WAIT),
-            httpx2.AsyncClient(trust_env=False) as client,
-            client.stream("GET", url) as answer,
-        ):
-            async for piece in answer.aiter_bytes():
-                said += piece
-                if len(said) > _MOST_STATE:
-                    return None
-        state: dict[str, Any] = msgspec.json.decode(said, type=dict[str, Any])
-    except Exception:  # noqa: BLE001 - whatever it answers, a finished run is not lost for it
-        return None
-    return state

@@ -25,12 +25,12 @@ import msgspec
 
 from ptubench import histogram, loop, record
 from ptubench.client.make import Client, make_client
-from ptubench.engine.generator import Load, drain, offer
-from ptubench.engine.messages import Command, Config, Done, Ready
+from ptubench.engine.generator import Load, Route, drain, offer
+from ptubench.engine.messages import Command, Config, Destination, Done, Ready
 from ptubench.errors import PtubenchError
 from ptubench.load.plan import Request, make_plan
 from ptubench.load.prompts import Texts
-from ptubench.stream.chat import BodyMaker
+from ptubench.stream.apis import APIS
 
 _FLUSH = 0.2  # seconds between batches to the parent
 _LAG_EVERY = 0.01
@@ -66,35 +66,31 @@ class _Worker:
         self._offering: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
         self._go: asyncio.Future[float] | None = None
-        self._client: Client | None = None
+        self._under_way: Load | None = None
         self._halted: float | None = None
 
     async def run(self) -> None:
         config = self._config
         self._go = asyncio.get_running_loop().create_future()
         threading.Thread(target=self._listen, args=(asyncio.get_running_loop(),), daemon=True).start()
-        plan = make_plan(config.workload)
-        self._client = client = make_client(
-            config.workload.client,
-            url=config.url,
-            headers=config.headers,
-            timeouts=config.workload.timeouts,
-            stream=config.workload.stream,
-            ca_file=config.ca_file,
-            env=os.environ,
-            max_connections=config.max_in_flight,
-        )
-        load = Load(
+        targets = [to for to in (config.target, config.divert_to) if to is not None]
+        plan = make_plan(config.workload, least_limit=max(APIS[to.api].least_limit for to in targets))
+        texts = Texts(config.workload, seed=config.workload.seed, salt=config.salt)
+        routes = [(to, Route(_client(config, to), _bodies(config, to, texts))) for to in targets]
+        (_, first), *others = routes
+        load = self._under_way = Load(
             plan=plan,
-            body=_bodies(config),
-            client=client,
+            body=first.body,
+            client=first.client,
+            divert=others[0][1] if others else None,
             sink=lambda line: self._lines.append(record.encode(line)),
             zero=0.0,
             worker=config.worker,
             workers=config.workers,
             max_in_flight=config.max_in_flight,
         )
-        self._say(Ready(connections=await client.warm(config.connections)))
+        opened = [await route.client.warm(to.connections) for to, route in routes]
+        self._say(Ready(connections=sum(opened)))
         load.zero = await self._go
         # What exists now lives to the end: the collector need not look at it again.
         gc.collect()
@@ -102,7 +98,8 @@ class _Worker:
         for job in (self._flush(), self._measure_lag(), self._tick(load)):
             self._background(job)
         done = await self._load(load)
-        await client.close()
+        for _, route in routes:
+            await route.client.close()
         self._empty()
         self._say(done)
 
@@ -144,12 +141,18 @@ class _Worker:
         os._exit(_EXIT_ORPHANED)  # the parent is gone: nothing more may reach the target
 
     def _obey(self, command: Command) -> None:
-        if command.headers is not None and self._client is not None:
-            self._client.authorize(command.headers)
-        if command.go is not None and self._go is not None:
+        load = self._under_way
+        if load is None or self._go is None:
+            return  # the parent speaks when all are ready
+        if command.headers is not None:
+            load.client.authorize(command.headers)
+        if command.divert_headers is not None and load.divert is not None:
+            load.divert.client.authorize(command.divert_headers)
+        if command.go is not None:
             self._go.set_result(command.go)
         if command.halt is not None:
             self._halted = command.halt
+            load.stop()
             if self._offering is not None and not self._offering.done():
                 self._offering.cancel()
             if command.halt == 0.0 and self._draining is not None:
@@ -201,7 +204,7 @@ class _Worker:
                 gaps=dict(gaps.counts),
                 loop_lag=self._lags,
                 cpu=round((cpu_now - cpu) / (wall_now - wall), 4),
-                in_flight=load.in_flight,
+                in_flight=load.in_flight - len(load.waiting),
                 sent=load.sent - sent,
                 content_events=gaps.events,
             )
@@ -211,12 +214,26 @@ class _Worker:
             second = max(second + 1, int(load.now()))
 
 
-def _bodies(config: Config) -> Callable[[Request], bytes]:
-    """What makes the body of a request."""
-    texts = Texts(config.workload, seed=config.workload.seed, salt=config.salt)
-    bodies = BodyMaker(
-        model=config.body_model,
-        limit_field=config.limit_field,
+def _client(config: Config, to: Destination) -> Client:
+    """What sends to one target."""
+    return make_client(
+        config.workload.client,
+        url=to.url,
+        api=to.api,
+        headers=to.headers,
+        timeouts=config.workload.timeouts,
+        stream=config.workload.stream,
+        ca_file=config.ca_file,
+        env=os.environ,
+        max_connections=config.max_in_flight,
+    )
+
+
+def _bodies(config: Config, to: Destination, texts: Texts) -> Callable[[Request], bytes]:
+    """What makes the bodies of the requests to one target."""
+    bodies = APIS[to.api].body_maker(
+        model=to.body_model,
+        limit_field=to.limit_field,
         stream=config.workload.stream,
         parameters=config.workload.parameters,
     )

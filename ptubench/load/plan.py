@@ -64,6 +64,7 @@ class Plan:
         offsets: Floats | None,
         trace: traces.Entries | None,
         lines: Sequence[tuple[messages.Line, ...]],
+        least_limit: int = 1,
     ) -> None:
         self.workload = workload
         self.offsets = offsets
@@ -71,7 +72,9 @@ class Plan:
         self.raised = 0 if trace is None else trace.raised
         """Prompts of a trace that were shorter than a prompt can be, and were raised to 32 tokens."""
         self._trace = trace
-        self._lines = lines
+        self._least_limit = least_limit
+        self.lines = lines
+        """Of each class its messages file; empty for synthetic prompts."""
         # Lanes of a closed loop drift apart, so that more than one block is in use.
         self._table = lru_cache(maxsize=32)(self._draw_table)
 
@@ -135,6 +138,7 @@ class Plan:
             own = self._own_limits(number, message)
             completion = np.where(own < completion, own, completion)
             limit = np.where(np.isnan(own), limit, own)
+        limit = np.maximum(limit, self._least_limit)  # NaN, for no limit, stays
         return np.array([prompt, cached, self._prefixes(number, block, cached), completion, limit, message])
 
     def _least(self, kind: Class) -> int:
@@ -168,20 +172,24 @@ class Plan:
         kind = self.workload.classes[number]
         if kind.messages is None:
             return np.full(BLOCK, np.nan)
-        lines = len(self._lines[number])
+        lines = len(self.lines[number])
         if kind.messages.order == "random":
             return generator(self.workload.seed, sizes.MESSAGES, block).integers(lines, size=BLOCK).astype(float)
         return (np.arange(block * BLOCK, (block + 1) * BLOCK) % lines).astype(float)
 
     def _own_limits(self, number: int, message: Floats) -> Floats:
         """The limits that the lines themselves bring; a line's own wins over the workload's."""
-        limits = [np.nan if line.limit is None else line.limit for line in self._lines[number]]
+        limits = [np.nan if line.limit is None else line.limit for line in self.lines[number]]
         own: Floats = np.array(limits, float)[message.astype(int)]
         return own
 
 
-def make_plan(workload: Workload) -> Plan:
+def make_plan(workload: Workload, *, least_limit: int = 1) -> Plan:
     """The plan of a workload whose stages are resolved to rates.
+
+    Args:
+        workload: as resolved.
+        least_limit: the smallest output limit that the target's API accepts, in tokens; smaller ones are raised to it.
 
     Raises:
         UsageError: the trace or the messages can't be read, or a line has no output limit and the workload neither.
@@ -194,7 +202,7 @@ def make_plan(workload: Workload) -> Plan:
         case Trace() as load:
             trace = traces.read(load, duration=workload.duration, seed=workload.seed)
             offsets = trace.offsets
-    return Plan(workload, offsets=offsets, trace=trace, lines=lines)
+    return Plan(workload, offsets=offsets, trace=trace, lines=lines, least_limit=least_limit)
 
 
 def _read_messages(kind: Class) -> tuple[messages.Line, ...]:

@@ -49,7 +49,11 @@ def heading(summary: Mapping[str, Any]) -> RenderableType:
         grid.add_row(Text("assumed"), Text(words.assumed(target["simulate"])))
     grid.add_row(Text("load"), Text(words.load(workload.load)))
     grid.add_row(Text("window"), _window(run))
-    grid.add_row(Text("on 429"), Text(words.on_429(workload)))
+    grid.add_row(Text("on 429"), Text(words.on_429(workload, target.get("divert_to"))))
+    if target.get("content_filter"):
+        grid.add_row(Text("filter"), untrusted(target["content_filter"], limit=64))
+    if target.get("spillover"):
+        grid.add_row(Text("spillover"), Text.assemble("to ", untrusted(target["spillover"], limit=64)))
     grid.add_row(Text("verdict"), _verdict(summary["validity"]))
     if summary["checks"]:
         grid.add_row(Text("checks"), _checks(summary["checks"]))
@@ -59,6 +63,8 @@ def heading(summary: Mapping[str, Any]) -> RenderableType:
 def _model(target: Mapping[str, Any]) -> Text:
     """The model as named by the user and by the answers."""
     named, served = target.get("model"), target.get("model_served")
+    if target.get("version"):
+        named = f"{named} {target['version']}"
     if served is None:
         return Text.assemble(untrusted(named), ("  no answer named it", "dim"))
     if named is None or named == served:
@@ -74,7 +80,8 @@ def _size(target: Mapping[str, Any]) -> Text:
         return Text("not given (--model, --ptu, --type): no utilization", style="dim")
     known = target["capacity"]
     each = f"  {number_text(known['tpm_per_ptu'])} tokens/min per PTU, {known['source']}" if known else ""
-    return Text.assemble(untrusted(", ".join(parts)), untrusted(each, "dim"))
+    said = "" if target["kind"] != "azure" else ", as Azure says" if target.get("resource") else ", as typed"
+    return Text.assemble(untrusted(", ".join(parts)), (said, "dim"), untrusted(each, "dim"))
 
 
 def _window(run: Mapping[str, Any]) -> Text:

@@ -103,9 +103,10 @@ def rows(title: Text, progress: Progress) -> RenderableType:
     grid.add_column(ratio=1)
     grid.add_row(Text(progress.phase), _clock_row(progress))
     planned = f" of {progress.planned:,}" if progress.planned is not None else ""
+    again = f" and {progress.again:,} again" if progress.again else ""
     calls = Text.assemble(
         (f"{_per_minute(recent.sent)}/min", "bold cyan"),
-        f"  {progress.sent:,}{planned} sent, {progress.in_flight:,} in flight",
+        f"  {progress.sent - progress.again:,}{planned} sent{again}, {progress.in_flight:,} in flight",
     )
     grid.add_row(Text("calls"), calls)
     refusals = Text.assemble(

@@ -26,14 +26,17 @@ _UTILIZATION_ROWS = (
 _TOKENS = ("prompt", "cached", "completion", "limit")
 
 
-def render(preview: Preview, workload: Workload, target: Mapping[str, Any]) -> RenderableType:
-    """What would be sent where, for `text.console()`."""
+def render(
+    preview: Preview, workload: Workload, target: Mapping[str, Any], divert_to: Mapping[str, Any] | None = None
+) -> RenderableType:
+    """What would be sent where, for `text.console()`; `divert_to` is the second target, described as the first."""
     title = Text.assemble(
         badge(target["kind"]), "  ", untrusted(workload.name, "bold", limit=50), "  dry run: nothing is sent"
     )
     sections = (
         _where(target),
-        _what(workload),
+        _what(workload, divert_to),
+        None if divert_to is None else Group(Text("Diverted after a 429", style="bold"), _where(divert_to)),
         _rates(preview),
         _amounts(preview),
         _sample(preview),
@@ -72,7 +75,7 @@ def _label(part: str) -> str:
     return untrusted(part.replace("_", "-"), limit=20).plain
 
 
-def _what(workload: Workload) -> RenderableType:
+def _what(workload: Workload, divert_to: Mapping[str, Any] | None) -> RenderableType:
     """Load, duration, and the sizes of each class."""
     ends = f"{duration_text(workload.duration)}, then up to {duration_text(workload.drain)} for what is in flight"
     window = f"{duration_text(workload.warmup)} to {duration_text(workload.duration)}"
@@ -80,7 +83,7 @@ def _what(workload: Workload) -> RenderableType:
         ("load", Text(words.load(workload.load))),
         ("duration", Text(ends)),
         ("window", Text(window)),
-        ("on 429", Text(words.on_429(workload))),
+        ("on 429", Text(words.on_429(workload, divert_to))),
     ]
     for kind in workload.classes:
         name = untrusted(kind.name or "calls", limit=20).plain

@@ -13,10 +13,12 @@ from rich.text import Text
 
 from ptubench import failures
 from ptubench.analysis import names
+from ptubench.report import azure
 from ptubench.report.heading import heading
 from ptubench.report.latency import Latency, in_unit
 from ptubench.report.latency import cell as latency_cell
-from ptubench.report.text import Encodable, clean, untrusted
+from ptubench.report.text import Encodable, clean, sheet, untrusted
+from ptubench.report.throttling import GROUPS, throttling
 from ptubench.report.timeline import Timeline
 from ptubench.units import number_text, seconds_text, share_text
 
@@ -35,37 +37,37 @@ _OUTCOMES = {
     "gave_up": ("no retry left", "yellow"),
 }
 _ALWAYS = ("ok", "throttled", "failed")
-_UTILIZATIONS = {
-    "estimated": "by the published table",
-    "monitor": "by Azure Monitor",
-    "simulated": "",
-}
-_PEAKS = {"peak_minute": "busiest minute", "peak_level": "fullest bucket"}
+_UTILIZATIONS = {"estimated": "", "monitor": "by Azure Monitor", "simulated": ""}
+_PEAKS = {"peak_minute": "busiest minute", "peak_level": "fullest bucket", "before": "before the load"}
 _SHOWN_NAMES = 8
 """Finish reasons come from the server: a hostile one must not make the report long."""
 
 
 def render(summary: Summary) -> RenderableType:
     """The whole report, for `text.console()`."""
-    sections = (_calls, _latency, _tokens, _capacity, _asked, _failures, _classes, _timeline, _checks, _notes)
+    sections = (
+        _calls,
+        throttling,
+        _latency,
+        _tokens,
+        _capacity,
+        azure.monitor,
+        _asked,
+        _failures,
+        _classes,
+        _timeline,
+        _checks,
+        _notes,
+    )
     shown = [section for make in sections if (section := make(summary)) is not None]
     return Encodable(Group(heading(summary), *(part for section in shown for part in (Text(), section))))
-
-
-def _table(title: str, *columns: str) -> Table:
-    """Names on the left, numbers on the right."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
-    table.add_column(Text(title, style="bold not dim"), no_wrap=True)
-    for column in columns:
-        table.add_column(Text(column), justify="right", no_wrap=True)
-    return table
 
 
 def _calls(summary: Summary) -> RenderableType:
     """Offered, admitted, refused, and what became of each."""
     metrics = summary["metrics"]
     requests, refused, rpm, flight = metrics["requests"], metrics["refused"], metrics["rpm"], metrics["in_flight"]
-    table = _table("Calls", "count", "share", "per minute")
+    table = sheet("Calls", "count", "share", "per minute")
     table.add_column(style="dim")
     table.add_row(Text("offered"), Text(f"{requests['total']:,}"), None, Text(number_text(rpm["offered"])))
     table.add_row(Text("admitted"), None, None, Text(number_text(rpm["admitted"])), Text("sent and not answered 429"))
@@ -120,17 +122,26 @@ def _latency(summary: Summary) -> RenderableType:
 def _tokens(summary: Summary) -> RenderableType:
     """Tokens by time of the event, and as the service weighs them."""
     tpm = summary["metrics"]["tpm"]
-    table = _table("Tokens", "per minute")
+    table = sheet("Tokens", "per minute")
     table.add_column(style="dim")
     for name, whole in (("prompt", None), ("cached", "prompt"), ("completion", None), ("reasoning", "completion")):
         if whole is None or tpm[name]:
             share = Text(f"{share_text(tpm[name] / tpm[whole])} of the {whole}" if whole and tpm[whole] else "")
             table.add_row(Text(f"  {name}" if whole else name), Text(number_text(tpm[name])), share)
     table.add_row(Text("total"), Text(number_text(tpm["total"])))
-    table.add_row(
-        Text("normalized"), Text(number_text(tpm["normalized"])), Text("input-token equivalents: what PTUs count")
+    if summary["target"].get("type") != "standard":
+        table.add_row(
+            Text("normalized"), Text(number_text(tpm["normalized"])), Text("input-token equivalents: what PTUs count")
+        )
+    cost = summary["metrics"]["cost"]
+    if cost["per_million_tokens"] is None:
+        return table
+    total = f"{clean(cost['currency'], 10)} per million tokens, {number_text(cost['total'])} in the window"
+    return Group(
+        table,
+        Text.assemble(("cost  ", "dim"), number_text(cost["per_million_tokens"]), f" {total}"),
+        untrusted(cost["source"], "dim", limit=200),
     )
-    return table
 
 
 def _capacity(summary: Summary) -> RenderableType | None:
@@ -139,24 +150,34 @@ def _capacity(summary: Summary) -> RenderableType | None:
     told = {name: used[name] for name in _UTILIZATIONS if used[name] and (known or name != "estimated")}
     if not known and not told:
         return None
-    table = _table("Capacity", "")
+    table = sheet("Capacity", "")
     table.add_column(style="dim")
     if known:
         published = f"tokens/min, {share_text(tpm['of_published'])} of {number_text(known['tpm_per_ptu'])} published"
         table.add_row(Text("normalized per PTU"), Text(number_text(tpm["per_ptu"])), Text(published))
+    by = _UTILIZATIONS | {"estimated": _estimate(known)}
+    # Azure's figures come later than ours, and may never.
+    needs = {"simulated": "needs a full UTC minute", "monitor": "no figure for every full UTC minute"}
     for name, values in told.items():
         peaks = [f"{words} {share_text(values[key])}" for key, words in _PEAKS.items() if values.get(key) is not None]
-        missing = "" if values["mean"] is not None or name == "estimated" else "needs a full UTC minute"
-        said = filter(None, (_UTILIZATIONS[name], missing, *peaks))
-        table.add_row(Text(f"utilization, {name}"), Text(share_text(values["mean"])), Text(", ".join(said)))
+        missing = "" if values["mean"] is not None else needs.get(name, "")
+        said = filter(None, (by[name], missing, *peaks))
+        table.add_row(
+            Text(f"utilization, {name}"), Text(share_text(values["mean"])), untrusted(", ".join(said), limit=160)
+        )
     return table
+
+
+def _estimate(known: Mapping[str, Any] | None) -> str:
+    """What the estimate was reckoned with: the table's date and the output ratio."""
+    return "" if known is None else f"by {known['source']}, output counts {known['output_weight']:g}"
 
 
 def _asked(summary: Summary) -> RenderableType:
     """What the workload asked for beside what came: means, and the middle and end of what came."""
     metrics = summary["metrics"]
     asked = metrics["asked"]
-    table = _table("Tokens per call", "asked", "got", "got p50", "got p95")
+    table = sheet("Tokens per call", "asked", "got", "got p50", "got p95")
     for name in ("prompt_tokens", "cached_tokens", "completion_tokens"):
         distribution = metrics.get(name)
         spread = [latency_cell(distribution, part) for part in ("p50", "p95")] if distribution else []
@@ -185,7 +206,7 @@ def _failures(summary: Summary) -> RenderableType | None:
     by_kind = summary["metrics"]["failed"]["by_kind"]
     if not by_kind:
         return None
-    table = _table("Failures", "count")
+    table = sheet("Failures", "count")
     table.add_column(overflow="fold")
     for kind, count in sorted(by_kind.items(), key=lambda item: -item[1]):
         table.add_row(
@@ -195,12 +216,12 @@ def _failures(summary: Summary) -> RenderableType | None:
 
 
 def _classes(summary: Summary) -> RenderableType | None:
-    """A row per class of the mix and per other group."""
-    groups = summary["groups"]
-    if not groups:
+    """A row per class of the mix."""
+    classes = {name: metrics for name, metrics in summary["groups"].items() if name not in GROUPS}
+    if not classes:
         return None
-    table = _table("Groups", "offered", "refused", "ttft p50", "ttft p95", "e2e p50", "e2e p95")
-    for name, metrics in groups.items():
+    table = sheet("Groups", "offered", "refused", "ttft p50", "ttft p95", "e2e p50", "e2e p95")
+    for name, metrics in classes.items():
         table.add_row(
             untrusted(name, limit=24),
             Text(f"{metrics['requests']['total']:,}"),
@@ -222,7 +243,7 @@ def _checks(summary: Summary) -> RenderableType | None:
     if not rows:
         return None
     units = names.units()
-    table = _table("Checks", "measured", "")
+    table = sheet("Checks", "measured", "")
     table.add_column(style="dim", overflow="fold")
     for row in rows:
         unit = units.get(row["rule"].split(maxsplit=1)[0], "count") if row["rule"] else "count"

@@ -14,6 +14,7 @@ from itertools import accumulate
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 _UNSHOWN = "\N{REPLACEMENT CHARACTER}"
@@ -72,6 +73,15 @@ def badge(kind: str) -> Text:
     if kind == "simulated":
         return Text(" SIMULATED ", style="bold black on yellow")
     return Text(" REAL ", style="bold white on blue")
+
+
+def sheet(title: str, *columns: str) -> Table:
+    """An empty table: names on the left, numbers on the right."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column(Text(title, style="bold not dim"), no_wrap=True)
+    for column in columns:
+        table.add_column(Text(column), justify="right", no_wrap=True)
+    return table
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -14,15 +14,22 @@ from ptubench.report.bars import bar, columns, steps_per_column, top
 from ptubench.units import duration_text, number_text, seconds_text
 
 _LABEL = 12
+_SERIES = {
+    "sent": ("sent", "cyan"),
+    "throttled": ("429", "yellow"),
+    "spilled": ("spilled", "yellow"),
+    "diverted": ("diverted", "yellow"),
+}
+_ALWAYS = ("sent", "throttled")
 _NARROWEST = 10
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Calls and 429s in one scale, TTFT in its own."""
+    """Calls, 429s and what others answered in one scale, TTFT in its own."""
 
     steps: Sequence[Mapping[str, Any]]
-    """`timeline`: equal steps without a hole, with `t_s`, `width_s`, `sent`, `throttled`."""
+    """`timeline`: equal steps without a hole, with `t_s`, `width_s` and those of `_SERIES`."""
     latency: Sequence[Mapping[str, Any]]
     """`latency`: slices with `t_s`, `width_s`, `ttft_p50`."""
     window: tuple[float, float]
@@ -32,18 +39,18 @@ class Timeline:
         width = max(_NARROWEST, options.max_width - _LABEL)
         step_s = self.steps[0]["width_s"]
         column_s = step_s * steps_per_column(len(self.steps), width)
-        sent = columns([row["sent"] for row in self.steps], width)
-        throttled = columns([row["throttled"] for row in self.steps], width)
+        series = {name: columns([row[name] for row in self.steps], width) for name in _SERIES}
         ttft = columns(self._ttft(), width)
-        full, slowest = max(top(sent), top(throttled)), top(ttft)
+        full, slowest = max(map(top, series.values())), top(ttft)
         scale = f"full height {number_text(full / step_s * 60)} calls/min, ttft {seconds_text(slowest or None)}"
         yield Text.assemble(("Over time", "bold"), (f"  {duration_text(column_s)} a column, {scale}", "dim"))
-        yield _row("sent", bar(sent, full), "cyan")
-        yield _row("429", bar(throttled, full), "yellow")
+        for name, (label, style) in _SERIES.items():
+            if name in _ALWAYS or top(series[name]):
+                yield _row(label, bar(series[name], full), style)
         if slowest:
             yield _row("ttft p50", bar(ttft, slowest), "magenta")
         start, end = self.window
-        axis = "".join("─" if start <= column * column_s < end else "·" for column in range(len(sent)))
+        axis = "".join("─" if start <= column * column_s < end else "·" for column in range(len(ttft)))
         yield _row("window", axis, "dim")
 
     def _ttft(self) -> list[float | None]:

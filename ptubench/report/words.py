@@ -13,7 +13,6 @@ from ptubench.units import duration_text, number_text, rate_text, share_text
 from ptubench.workload.model import ClosedLoop, Fixed, Load, Lognormal, Sizes, Stage, Trace, Workload
 
 _SHOWN_STAGES = 4
-_ON_429 = {"none": "counted, not repeated"}
 
 
 def sizes(value: Sizes | None) -> str:
@@ -45,15 +44,33 @@ def load(value: Load) -> str:
     return f"open loop, {arrivals}: {shown}{more}"
 
 
-def on_429(workload: Workload) -> str:
-    """What happens to a request that was refused."""
-    policy = workload.throttling.on_429
-    return f"{policy}: {_ON_429[policy]}" if policy in _ON_429 else clean(policy)
+def on_429(workload: Workload, divert_to: Mapping[str, Any] | None = None) -> str:
+    """What happens after a 429; `divert_to` is the second target as it was described."""
+    how = workload.throttling
+    if how.on_429 == "retry":
+        most = f", not after a wait over {duration_text(how.max_wait)}" if how.max_wait is not None else ""
+        return f"retry: as the official Python client does, {how.max_retries} times at most{most}"
+    if how.on_429 == "divert":
+        return f"divert: at once to {_second(divert_to or {})}, measured apart"
+    closed = "; the lane waits before its next request" if isinstance(workload.load, ClosedLoop) else ""
+    return f"none: counted, not repeated{closed}"
+
+
+def _second(target: Mapping[str, Any]) -> str:
+    """A second target in a few words."""
+    said = (
+        target.get("deployment"),
+        f"at {target['endpoint']}" if target.get("endpoint") else None,
+        target.get("type"),
+    )
+    words = " ".join(clean(part, 60) for part in said if part) or "a second target"
+    return f"{words} (simulated)" if target.get("kind") == "simulated" else words
 
 
 def assumed(simulate: Mapping[str, Any]) -> str:
     """What a simulated deployment assumes because Azure does not publish it, as `--simulate` takes it."""
-    values = {name: simulate[name] for name in ASSUMED if name in simulate}
+    names = (*ASSUMED, "spill_slower") if simulate.get("spill") else ASSUMED
+    values = {name: simulate[name] for name in names if name in simulate}
     texts = {name: f"{value:g}" if isinstance(value, float) else clean(value, 20) for name, value in values.items()}
     return ", ".join(f"{name}={text}" for name, text in texts.items())
 

@@ -145,6 +145,40 @@ def lines(path: Path, *, broken: list[int] | None = None) -> Iterator[Line]:
             yield line
 
 
+def append(path: Path, *more: Line) -> None:
+    """Add lines to the end of a run file, which keeps every byte that it has.
+
+    A torn last line is ended first, and from then on is one that can't be read.
+
+    Raises:
+        UsageError: no file, it can't be written, or it is compressed and was cut.
+    """
+    written = b"".join(map(record.encode, more))
+    torn = _ending(path)
+    try:
+        # What is compressed gets a member of its own, which readers take for one file with the rest.
+        with gzip.open(path, "ab") if path.suffix == ".gz" else path.open("ab") as file:
+            file.write(b"\n" * torn + written)
+    except OSError as exc:
+        raise UsageError(f"{path}: can't be added to ({exc.strerror}); make room, or make it writable") from None
+
+
+def _ending(path: Path) -> bool:
+    """Whether the last line of a run file is torn."""
+    last = b"\n"
+    try:
+        with _open(path) as file:
+            if path.suffix != ".gz":
+                file.seek(-1, io.SEEK_END)
+            while chunk := file.read(2**20):
+                last = chunk[-1:]
+    except (EOFError, OSError, zlib.error):
+        raise UsageError(
+            f"{path}: the compressed file was cut, so that nothing can follow; `gunzip` what is left of it, and use that"
+        ) from None
+    return last != b"\n"
+
+
 def read_head(path: Path) -> Head:
     """The first line of a run file.
 

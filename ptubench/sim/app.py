@@ -1,7 +1,7 @@
 """The simulated deployment over HTTP, as an ASGI application.
 
-Takes chat completions at both URL families of Azure OpenAI and at the plain one, and keeps a log of what was really
-sent when. Times are `time.perf_counter`, so on one machine they can be laid beside a client's.
+Takes chat completions and Responses at both URL families of Azure OpenAI and at the plain one, and keeps a log of what
+was really sent when. Times are `time.perf_counter`, so on one machine they can be laid beside a client's.
 """
 
 import asyncio
@@ -18,9 +18,10 @@ from urllib.parse import parse_qs
 import msgspec
 
 from ptubench.errors import UsageError
-from ptubench.sim import chat
-from ptubench.sim.deployment import Admitted, Deployment, Refused
+from ptubench.sim import chat, responses
+from ptubench.sim.deployment import Admitted, Call, Deployment, Refused
 from ptubench.sim.options import SimOptions
+from ptubench.sim.spillover import Resource
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -32,7 +33,9 @@ MOST_BODY = 32 * 2**20
 REGION = "Simulated"
 
 _CLASSIC = re.compile(r"/openai/deployments/([^/]+)/chat/completions")
-_V1 = {"/openai/v1/chat/completions", "/v1/chat/completions"}
+_RESPONSES = {"/openai/responses", "/openai/v1/responses", "/v1/responses"}
+_CHAT = {"/openai/v1/chat/completions", "/v1/chat/completions"}
+_V1 = ("/openai/v1/", "/v1/")
 _MODELS = {"/openai/v1/models", "/v1/models"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _JSON = "application/json"
@@ -59,11 +62,14 @@ class Entry(msgspec.Struct, kw_only=True):
     level: float | None = None
     """Bucket level on arrival, as a share of its depth."""
     retry_after_ms: int | None = None
+    spilled: int | None = None
+    """The status for which it was spilled."""
     gone: bool = False
     """The client left before the end."""
 
 
 Log = Callable[[Entry], None]
+Request = chat.Request | responses.Request
 
 
 class Reply(Exception):
@@ -93,7 +99,8 @@ def app(options: SimOptions, log: Log | None = None) -> App:
 class _Exchange:
     """One request and the way back: what all answers to it have in common."""
 
-    def __init__(self, send: Send, headers: Mapping[str, str]) -> None:
+    def __init__(self, receive: Receive, send: Send, headers: Mapping[str, str]) -> None:
+        self.receive = receive
         self._send = send
         self._headers = dict(headers)
 
@@ -117,42 +124,40 @@ class _Front:
     def __init__(self, options: SimOptions, key: str | None, log: Log | None) -> None:
         now = time.perf_counter()
         self._options = options
-        self._deployment = Deployment(options, now=now, wall=time.time() - now)
+        self._resource = Resource(options, now=now, wall=time.time() - now)
         self._reasoning = options.published is not None and options.published.reasoning
-        self._served = options.served
         self._key = key
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived = time.perf_counter()
         path = scope["path"]
-        exchange = _Exchange(send, {"x-ms-region": REGION, "x-ptubench-simulated": self._options.label})
-        if path in _V1 or _CLASSIC.fullmatch(path):
-            await self._chat(Entry(request_id=str(uuid.uuid4()), arrived=arrived), scope, receive, exchange)
+        exchange = _Exchange(receive, send, {"x-ms-region": REGION, "x-ptubench-simulated": self._options.label})
+        if path in _RESPONSES or path in _CHAT or _CLASSIC.fullmatch(path):
+            await self._answer(Entry(request_id=str(uuid.uuid4()), arrived=arrived), scope, exchange)
         elif path == "/simulator/state":
-            await exchange.reply(200, msgspec.json.encode(self._deployment.state(arrived)))
+            await exchange.reply(200, msgspec.json.encode(self._resource.state(arrived)))
         elif path in _MODELS:
             model = {"id": self._options.deployment or self._options.model, "object": "model", "owned_by": "simulated"}
             await exchange.reply(200, msgspec.json.encode({"object": "list", "data": [model]}))
         else:
             await exchange.reply(404, chat.error("Resource not found", code="404"))
 
-    async def _chat(self, entry: Entry, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
-        """Answer one request for a completion, whatever it is, and log it."""
+    async def _answer(self, entry: Entry, scope: Scope, exchange: _Exchange) -> None:
+        """Answer one request of either API, whatever it is, and log it."""
         exchange.say("x-request-id", entry.request_id)
         exchange.say("apim-request-id", entry.request_id)
         try:
-            body = await _body(receive)
+            body = await _body(exchange.receive)
             self._check_access(scope)
-            request = chat.read(body, reasoning=self._reasoning)
-            exchange.say("x-ms-deployment-name", self._deployment_name(scope, request.model))
+            api = responses if scope["path"] in _RESPONSES else chat
+            request: Request = api.read(body, reasoning=self._reasoning)
+            name = self._deployment_name(scope, request.model)
             call = chat.call(request, self._options)
-            offered = self._deployment.offer(time.perf_counter(), call)
-            entry.level, entry.prompt_tokens = offered.level, call.prompt
-            if isinstance(offered, Refused):
-                entry.retry_after_ms = offered.retry_after_ms
-                raise _throttled(offered)
-            await self._complete(entry, offered, request, receive, exchange)
+            by, answer = self._offer(entry, call, name, scope, exchange)
+            if isinstance(answer, Refused):
+                raise _refusal(answer, call, by.options, entry, request)
+            await self._complete(entry, by, answer, request, exchange)
         except Reply as exc:
             entry.status = exc.status
             await exchange.reply(exc.status, exc.body, exc.headers)
@@ -168,17 +173,44 @@ class _Front:
             if self._log is not None:
                 self._log(entry)
 
+    def _offer(
+        self, entry: Entry, call: Call, name: str, scope: Scope, exchange: _Exchange
+    ) -> tuple[Deployment, Admitted | Refused]:
+        """Judge a call; who answers it is said in headers, and what is left of a quota."""
+        asked = dict(scope["headers"]).get(b"x-ms-spillover-deployment", b"").decode("latin-1")
+        if asked and not _NAME.fullmatch(asked):
+            raise chat.BadRequest("The spillover deployment does not exist.", code="DeploymentNotFound")
+        now = time.perf_counter()
+        by, answer, error = self._resource.offer(now, call, spill=bool(asked))
+        entry.level, entry.prompt_tokens = answer.level, call.prompt
+        entry.retry_after_ms = answer.retry_after_ms if isinstance(answer, Refused) else None
+        if error is not None:
+            entry.spilled = error
+            exchange.say("x-ms-spillover-from-deployment", name)
+            exchange.say("x-ms-spillover-error", str(error))
+            name = asked or by.options.deployment or name
+        exchange.say("x-ms-deployment-name", name)
+        if by.options.type == "standard":
+            exchange.say("x-ratelimit-limit-tokens", f"{by.capacity.tpm:.0f}")
+            exchange.say("x-ratelimit-remaining-tokens", str(by.remaining(now)))
+        return by, answer
+
     async def _complete(
-        self, entry: Entry, admitted: Admitted, request: chat.Request, receive: Receive, exchange: _Exchange
+        self,
+        entry: Entry,
+        by: Deployment,
+        admitted: Admitted,
+        request: Request,
+        exchange: _Exchange,
     ) -> None:
         """Send the answer of an admitted call at its due times, and end the call, also when its client leaves."""
         entry.status, entry.cached_tokens = 200, admitted.cached
-        answer = chat.Answer(f"chatcmpl-{entry.request_id}", int(time.time()), self._served, admitted)
-        left = asyncio.ensure_future(receive())  # after the body nothing comes but the end of the connection
+        answer = request.answer(entry.request_id, int(time.time()), by.options.served, admitted)
+        left = asyncio.ensure_future(exchange.receive())  # after the body nothing comes but the end of the connection
         generated: int | None = None
         try:
             if request.stream:
-                events = answer.events(tokens_per_event=self._options.tokens_per_event, with_usage=request.with_usage)
+                events = answer.events(tokens_per_event=self._options.tokens_per_event)
                 await _stream(entry, events, admitted.at, left, exchange)
             else:
                 await _until(admitted.at + admitted.end, left)
@@ -192,13 +224,13 @@ class _Front:
         finally:
             left.cancel()
             entry.completion_tokens = admitted.completion if generated is None else generated
-            self._deployment.complete(time.perf_counter(), admitted, generated=generated)
+            by.complete(time.perf_counter(), admitted, generated=generated)
 
     def _check_access(self, scope: Scope) -> None:
         """Method, api-version and key, in the order in which a gateway looks at them."""
         if scope["method"] != "POST":
             raise Reply(405, chat.error("Method not allowed", code="405"), {"allow": "POST"})
-        if scope["path"] not in _V1 and not parse_qs(scope["query_string"]).get(b"api-version"):
+        if not scope["path"].startswith(_V1) and not parse_qs(scope["query_string"]).get(b"api-version"):
             raise Reply(404, chat.error("Resource not found", code="404"))
         if self._key is None:
             return
@@ -271,8 +303,17 @@ async def _until(due: float, left: asyncio.Future[Any]) -> None:
         raise _Gone
 
 
-def _throttled(refused: Refused) -> Reply:
+def _refusal(refused: Refused, call: Call, options: SimOptions, entry: Entry, request: Request) -> Exception:
+    """The answer to a call that is not answered."""
+    if refused.status == 400:
+        return chat.too_long(call.prompt, options.prompt_limit)
+    if refused.retry_after_ms is None:
+        message = "The service is temporarily unable to process your request. Please try again later."
+        return Reply(refused.status, chat.error(message, code=str(refused.status)))
     seconds = math.ceil(refused.retry_after_ms / 1000)
-    message = f"The provisioned deployment is at its capacity. Please retry after {seconds} seconds."
+    message = f"The deployment is at its capacity. Please retry after {seconds} seconds."
     headers = {"retry-after": str(seconds), "retry-after-ms": str(refused.retry_after_ms)}
+    if options.in_band and request.stream and isinstance(request, responses.Request):
+        stream = responses.refusal(entry.request_id, int(time.time()), options.served, message)
+        return Reply(200, stream, {**headers, "content-type": _EVENT_STREAM})
     return Reply(429, chat.error(message, code="429"), headers)

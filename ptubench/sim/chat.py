@@ -6,9 +6,9 @@ The wording of the errors is close enough for clients that look for the paramete
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -106,8 +106,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Whether a stream is to end with a usage event."""
         return self.stream_options is not None and self.stream_options.include_usage
 
+    def answer(self, identity: str, created: int, model: str, admitted: Admitted) -> "Answer":
+        """What it is answered with."""
+        return Answer(f"chatcmpl-{identity}", created, model, admitted, with_usage=self.with_usage)
+
 
 _DECODER = msgspec.json.Decoder(Request)
+_Body = TypeVar("_Body")
 
 
 def read(body: bytes, *, reasoning: bool) -> Request:
@@ -116,12 +121,7 @@ def read(body: bytes, *, reasoning: bool) -> Request:
     Raises:
         BadRequest: not JSON, an unknown field, a senseless value.
     """
-    try:
-        request = _DECODER.decode(body)
-    except msgspec.ValidationError as exc:
-        raise _refused_field(str(exc)) from None
-    except (ValueError, RecursionError):
-        raise BadRequest("The body of your request is not valid JSON.") from None
+    request = decoded(body, _DECODER)
     if reasoning and request.max_tokens is not None:
         raise BadRequest(
             "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
@@ -143,29 +143,52 @@ def read(body: bytes, *, reasoning: bool) -> Request:
     return request
 
 
+def decoded(body: bytes, decoder: msgspec.json.Decoder[_Body]) -> _Body:
+    """The fields of a request body.
+
+    Raises:
+        BadRequest: not JSON, an unknown field, one of another type.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as exc:
+        raise _refused_field(str(exc)) from None
+    except (ValueError, RecursionError):
+        raise BadRequest("The body of your request is not valid JSON.") from None
+
+
+class _Said(Protocol):
+    @property
+    def role(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
+class Prompted(Protocol):
+    """What `call` needs of a request, of either API."""
+
+    @property
+    def messages(self) -> Sequence[_Said]:
+        """What is said in the prompt."""
+
+    @property
+    def limit(self) -> int | None:
+        """The output limit."""
+
+
 _NUMBER = re.compile(r"(?<!\S)\d+(?!\S)")
 
 
-def call(request: Request, options: SimOptions) -> Call:
+def call(request: Prompted, options: SimOptions) -> Call:
     """What the request asks of the deployment: prompt tokens are words, plus the overhead of a call.
 
     A number counts as the tokenizers of current models count it: a token for the space before it and one for
     each three digits.
-
-    Raises:
-        BadRequest: a prompt that is too long for the model on PTU.
     """
     texts = [message.text for message in request.messages]
     words = [word for text in texts for word in text.split()]
     numbers = (len(number) for text in texts for number in _NUMBER.findall(text))
     prompt = options.overhead + len(words) + sum(-(-digits // 3) for digits in numbers)
-    most = options.published.prompt_limit if options.published is not None else None
-    if most is not None and prompt > most:
-        raise BadRequest(
-            f"This deployment takes prompts of up to {most} tokens; your messages resulted in {prompt} tokens.",
-            param="messages",
-            code="context_length_exceeded",
-        )
     last = next((m.text for m in reversed(request.messages) if m.role == "user"), "")
     return Call(
         prompt=prompt,
@@ -203,25 +226,26 @@ class Answer(NamedTuple):
     """Seconds since the epoch."""
     model: str
     admitted: Admitted
+    with_usage: bool = False
 
-    def events(self, *, tokens_per_event: int, with_usage: bool) -> Iterator[Event]:
+    def events(self, *, tokens_per_event: int) -> Iterator[Event]:
         """The stream. An event of several tokens is due when the last of them is generated."""
         call = self.admitted
-        tail = self._tail(with_usage=with_usage)
+        tail = self._tail()
         yield Event(FILTER_SHARE * call.start, _FILTER + tail)
         yield Event(call.token(0) if call.visible else call.end, _ROLE + tail)
         for begin in range(0, call.visible, tokens_per_event):
             end = min(begin + tokens_per_event, call.visible)
-            yield Event(call.token(end - 1), _CONTENT + _text(begin, end) + _CONTENT_END + tail, content=True)
+            yield Event(call.token(end - 1), _CONTENT + prose(begin, end) + _CONTENT_END + tail, content=True)
         yield Event(call.end, _FINISH % call.finish.encode() + tail)
-        if with_usage:
+        if self.with_usage:
             yield Event(call.end, self._last())
         yield Event(call.end, DONE)
 
     def document(self) -> bytes:
         """The whole answer as one JSON document, for a request without `stream`."""
         call = self.admitted
-        message = {"role": "assistant", "content": _text(0, call.visible).decode(), "refusal": None}
+        message = {"role": "assistant", "content": prose(0, call.visible).decode(), "refusal": None}
         choice = {"content_filter_results": _SAFE, "finish_reason": call.finish, "index": 0, "logprobs": None}
         return msgspec.json.encode(
             {
@@ -235,10 +259,10 @@ class Answer(NamedTuple):
             }
         )
 
-    def _tail(self, *, with_usage: bool) -> bytes:
+    def _tail(self) -> bytes:
         """What ends every event: made once, because there is an event per token."""
         said = {"created": self.created, "id": self.id, "model": self.model, "object": "chat.completion.chunk"}
-        ended = {**said, "usage": None} if with_usage else said
+        ended = {**said, "usage": None} if self.with_usage else said
         return msgspec.json.encode(ended).replace(b"{", b",", 1) + b"\n\n"
 
     def _last(self) -> bytes:
@@ -255,6 +279,15 @@ def usage(call: Admitted) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": call.cached, "audio_tokens": 0},
         "total_tokens": call.prompt + call.completion,
     }
+
+
+def too_long(prompt: int, most: int | None) -> BadRequest:
+    """What is said of a prompt with more tokens than the model takes on PTU."""
+    return BadRequest(
+        f"This deployment takes prompts of up to {most} tokens; your messages resulted in {prompt} tokens.",
+        param="messages",
+        code="context_length_exceeded",
+    )
 
 
 def error(message: str, *, code: str | None, param: str | None = None, kind: str | None = None) -> bytes:
@@ -274,7 +307,8 @@ def _refused_field(said: str) -> BadRequest:
     return BadRequest(f"Invalid request: {fault}.", param=place[1] if place else None, code="invalid_type")
 
 
-def _text(begin: int, end: int) -> bytes:
+def prose(begin: int, end: int) -> bytes:
+    """The tokens of an answer from `begin` to before `end`."""
     return b"".join([WORDS[i % len(WORDS)] for i in range(begin, end)])
 
 

@@ -1,6 +1,6 @@
-"""A simulated PTU deployment: calls in, admissions, speeds and 429s out.
+"""A simulated deployment: calls in, admissions, speeds and 429s out.
 
-Puts together the leaky bucket, the prompt cache and the latency model. No sockets and no clock: `now` is an
+A PTU deployment, or a standard one, whose bucket is its quota of tokens a minute. Puts together the leaky bucket, the prompt cache and the latency model. No sockets and no clock: `now` is an
 argument, in seconds of any monotonic clock, and never goes back by more than the order of one moment's events.
 """
 
@@ -11,11 +11,14 @@ import msgspec
 
 from ptubench.ptu.bucket import Bucket
 from ptubench.sim.cache import Marks, PromptCache
-from ptubench.sim.latency import draw, first_token, per_token
+from ptubench.sim.latency import chance, draw, first_token, per_token
 from ptubench.sim.options import ASSUMED, SimOptions
 
 LONGEST_ANSWER = 128_000
 """Completion tokens that no answer exceeds, whatever a prompt asks for."""
+
+
+_DEMAND_WAIT_MS = 1000  # what a 429 for high demand asks to wait [assumed]
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -33,11 +36,13 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A 429."""
+    """A call that is not answered: a 429, a prompt that is too long (400), or an error of the service (500, 503)."""
 
     level: float
-    """Bucket level on arrival, as a share of its depth: 1 or more."""
-    retry_after_ms: int
+    """Bucket level on arrival, as a share of its depth: 1 or more where that is the reason."""
+    status: int = 429
+    retry_after_ms: int | None = None
+    """Of a 429."""
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -98,15 +103,17 @@ class Deployment:
         self._wall = wall
         self._minutes: dict[int, float] = {}
         self._peak_level = options.level
+        self._offered = 0
         self._admitted = 0
         self._throttled = 0
 
     def offer(self, now: float, call: Call) -> Admitted | Refused:
         """Judge a call that arrives now; an admitted one must be ended with `complete`."""
         level = self._bucket.share(now)
-        if not self._bucket.admits(now):
-            self._throttled += 1
-            return Refused(level=level, retry_after_ms=self._bucket.retry_after_ms(now))
+        refused = self._refused(now, call, level)
+        if refused is not None:
+            self._throttled += refused.status == 429
+            return refused
         admitted = self._answer(now, call, level)
         self._admitted += 1
         self._bucket.charge(admitted.estimate, now)
@@ -148,6 +155,25 @@ class Deployment:
             "throttled": self._throttled,
             "assumed": {name: getattr(options, name) for name in ASSUMED},
         }
+
+    def remaining(self, now: float) -> int:
+        """Tokens that are left until the bucket is full: what a standard deployment tells of its quota."""
+        return max(0, math.floor(self._bucket.depth - self._bucket.level(now)))
+
+    def _refused(self, now: float, call: Call, level: float) -> Refused | None:
+        """Why a call is not answered, if it is not."""
+        options = self.options
+        self._offered += 1
+        luck = call.key + str(self._offered).encode()  # another one for each attempt of a call
+        if options.prompt_limit is not None and call.prompt > options.prompt_limit:
+            return Refused(level=level, status=400)
+        if options.errors and chance(options.seed, b"errors" + luck) < options.errors:
+            return Refused(level=level, status=500 if self._offered % 2 else 503)
+        if not self._bucket.admits(now):
+            return Refused(level=level, retry_after_ms=self._bucket.retry_after_ms(now))
+        if options.type == "standard" and options.demand and chance(options.seed, b"demand" + luck) < options.demand:
+            return Refused(level=level, retry_after_ms=_DEMAND_WAIT_MS)
+        return None
 
     def _answer(self, now: float, call: Call, level: float) -> Admitted:
         options = self.options

@@ -1,7 +1,8 @@
 """What a server can do wrong, or oddly, by name; and a server that does it to a share of the requests.
 
 A test aid: behind `ptubench simulate --faults KIND:SHARE` it stands before the simulated deployment, passes
-its bytes through unchanged, and plays a fault for the requests that a seeded draw picks.
+its bytes through unchanged, and plays a fault for the requests that a seeded draw picks. What goes wrong inside an
+answer is written as a chat completion; connections, statuses and 429s are the same for every API.
 """
 
 import asyncio

@@ -27,6 +27,11 @@ def draw(seed: int, prompt: bytes) -> Draw:
     return Draw(_deviate(digest[:8]), _deviate(digest[8:]))
 
 
+def chance(seed: int, key: bytes) -> float:
+    """A number in (0, 1), uniform over all keys."""
+    return _uniform(blake2b(key, digest_size=8, key=str(seed).encode()[:64]).digest())
+
+
 def first_token(
     uncached: int, level: float, first: float, *, latency: float, prefill: float, load: float, jitter: float
 ) -> float:
@@ -48,5 +53,9 @@ def per_token(speed: float, *, target_tps: float, jitter: float) -> float:
 
 
 def _deviate(eight: bytes) -> float:
+    return _STANDARD.inv_cdf(_uniform(eight))
+
+
+def _uniform(eight: bytes) -> float:
     # Half a step off zero: 0 and 1 have no finite deviate.
-    return _STANDARD.inv_cdf((int.from_bytes(eight, "big") // 2**11 + 0.5) / 2**53)
+    return (int.from_bytes(eight, "big") // 2**11 + 0.5) / 2**53

@@ -8,7 +8,7 @@ import difflib
 import math
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -26,7 +26,12 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Tokens = Annotated[int, Meta(ge=0, le=1_000_000)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 OneOrMore = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+_ALIKE = catalogue.Weights(input=1.0, cached=1.0, output=1.0)
+_AMPLE = 1_000_000  # thousand tokens a minute
 
 
 def _help(text: str) -> Meta:
@@ -37,7 +42,10 @@ class SimOptions(msgspec.Struct, frozen=True, kw_only=True):
     """One simulated deployment; times in seconds. The help of each field says what it is."""
 
     model: Annotated[Name, _help("model as in the catalogue; any other name with ratio, tpm_per_ptu and tps")]
-    ptu: Annotated[OneOrMore, _help("provisioned throughput units")]
+    ptu: Annotated[OneOrMore, _help("provisioned throughput units; standard: thousands of tokens a minute")]
+    type: Annotated[
+        Literal["ptu", "standard"], _help("ptu, or standard: a quota of tokens a minute, told in x-ratelimit headers")
+    ] = "ptu"
     ratio: Annotated[Positive | None, _help("input tokens that an output token counts as; default: published")] = None
     tpm_per_ptu: Annotated[Positive | None, _help("input tokens a minute of one PTU; default: published")] = None
     tps: Annotated[Positive | None, _help("tokens per second that 99 % of calls exceed; default: published")] = None
@@ -59,13 +67,60 @@ class SimOptions(msgspec.Struct, frozen=True, kw_only=True):
     cache: Annotated[bool, _help("prompt cache, on or off")] = True
     cache_ttl: Annotated[Positive, _help("how long an unused prompt prefix stays cached")] = 300.0
     overhead: Annotated[Tokens, _help("prompt tokens of a call beside its words")] = 7
+    errors: Annotated[Share, _help("share of the calls that fail with 500 or 503")] = 0.0
+    demand: Annotated[
+        Share, _help("standard: share of the calls refused for high demand, though the quota has room")
+    ] = 0.0
+    in_band: Annotated[
+        bool, _help("429s of streamed Responses come inside the stream, as response.failed: on or off")
+    ] = False
+    spill: Annotated[
+        str | None, _help("MODEL:THOUSANDS, a standard deployment that serves what this one refuses; default: none")
+    ] = None
+    spill_slower: Annotated[Positive, _help("how many times slower what is spilled is answered (assumed)")] = 2.0
     deployment: Annotated[Name | None, _help("the only deployment name that exists; default: every name")] = None
     key_env: Annotated[str | None, _help("environment variable with the key to ask for; default: no key")] = None
 
     @property
     def label(self) -> str:
-        """MODEL:PTU, as in the header of every answer."""
-        return f"{self.model}:{self.ptu}"
+        """MODEL:PTU, or MODEL:standard, as in the header of every answer."""
+        return f"{self.model}:{'standard' if self.type == 'standard' else self.ptu}"
+
+    @property
+    def second(self) -> "SimOptions":
+        """The standard deployment that serves what this one spills; without `spill` the same model with ample quota.
+
+        Raises:
+            UsageError: `spill` is not MODEL:THOUSANDS, or names a model that is not known.
+        """
+        model, colon, thousands = (self.spill or f"{self.model}:{_AMPLE}").rpartition(":")
+        if not colon or not thousands.isdecimal() or not 1 <= int(thousands) <= _AMPLE:
+            raise UsageError(
+                f"simulated deployment: `spill: {self.spill}` is not MODEL:THOUSANDS of tokens a minute, such as gpt-4.1:300"
+            )
+        known = catalogue.find(model)
+        if known is None and model != self.model:
+            raise _unknown_model(model, "simulated deployment: spill")
+        speed = self.target_tps if model == self.model or known is None else known.target_tps
+        return msgspec.structs.replace(
+            self,
+            model=model,
+            ptu=int(thousands),
+            type="standard",
+            deployment=f"{model}-standard"[:64],
+            tps=speed / self.spill_slower,
+            latency=self.latency * self.spill_slower,
+            prefill=self.prefill / self.spill_slower,
+            depth=60.0,
+            level=0.0,
+            errors=0.0,
+            spill=None,
+        )
+
+    @property
+    def prompt_limit(self) -> int | None:
+        """Longer prompts are refused, or spilled; None where nothing is published."""
+        return None if self.type == "standard" or self.published is None else self.published.prompt_limit
 
     @property
     def published(self) -> catalogue.Model | None:
@@ -79,11 +134,13 @@ class SimOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def capacity(self) -> Capacity:
-        """What the deployment takes in a minute.
+        """What the deployment takes in a minute; a quota counts every token alike.
 
         Raises:
             UsageError: a model of the user's own without `ratio` and `tpm_per_ptu`.
         """
+        if self.type == "standard":
+            return Capacity(ptu=self.ptu, tpm_per_ptu=1000.0, weights=_ALIKE, source="quota")
         found = capacity(self.model, self.ptu, ratio=self.ratio, tpm_per_ptu=self.tpm_per_ptu)
         if found is None:
             raise _unknown_model(self.model, "simulated deployment")
@@ -160,8 +217,10 @@ def from_mapping(values: Mapping[str, Any], *, where: str = "target.simulate") -
             raise UsageError(f"{where}: `{key}` is missing; write both, such as {{model: gpt-4.1, ptu: 50}}")
     read = {key: _read(key, value, where) for key, value in values.items()}
     options = msgspec.convert(read, SimOptions)
-    if options.published is None and None in {options.ratio, options.tpm_per_ptu, options.tps}:
+    needed = {options.tps} if options.type == "standard" else {options.ratio, options.tpm_per_ptu, options.tps}
+    if options.published is None and None in needed:
         raise _unknown_model(options.model, where)
+    _ = options.second  # raises what is wrong with `spill`
     return options
 
 
@@ -210,7 +269,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "latency": _seconds,
     "cache_ttl": _seconds,
     "level": _level,
+    "errors": units.share,
+    "demand": units.share,
     "cache": _switch,
+    "in_band": _switch,
 }
 
 

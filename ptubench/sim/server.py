@@ -158,8 +158,10 @@ def opened_log(path: Path | None) -> Iterator[Log | None]:
 def welcome(options: SimOptions, url: str, faults: Mapping[str, float]) -> str:
     """What is simulated, what of it is assumed, and two lines to try it with."""
     capacity, name, key_env = options.capacity, options.deployment or options.model, options.key_env
-    takes = f"{units.number_text(capacity.tpm)} normalized tokens a minute ({capacity.source})"
-    lines = [f"SIMULATED PTU deployment: {options.served}, {options.ptu} PTU, {takes}"]
+    standard = options.type == "standard"
+    kind, size = ("standard", "") if standard else ("PTU", f"{options.ptu} PTU, ")
+    takes = f"{units.number_text(capacity.tpm)} {'' if standard else 'normalized '}tokens a minute ({capacity.source})"
+    lines = [f"SIMULATED {kind} deployment: {options.served}, {size}{takes}"]
     for parameter in parameters()[2:]:
         value = getattr(options, parameter.name)
         if parameter.assumed or value != parameter.default:
@@ -169,12 +171,13 @@ def welcome(options: SimOptions, url: str, faults: Mapping[str, float]) -> str:
     lines += [f"  fault {kind}: {units.share_text(share)} of the requests" for kind, share in faults.items()]
     run_line = f"ptubench run chat --endpoint {url}/openai/v1/ --deployment {name} --model {options.model}"
     body = f'{{"model":"{name}","stream":true,"messages":[{{"role":"user","content":"Answer in 20 tokens."}}]}}'
+    what = "--type standard" if standard else f"--ptu {options.ptu}"
     key = f' -H "api-key: ${key_env}"' if key_env else ""
     return "\n".join(
         [
             *lines,
             f"Listening on {url} until Ctrl-C. In another terminal:",
-            f"  {run_line} --ptu {options.ptu}{f' --key-env {key_env}' if key_env else ''}",
+            f"  {run_line} {what}{f' --key-env {key_env}' if key_env else ''}",
             f"  curl -N {url}/openai/v1/chat/completions{key} -H 'content-type: application/json' -d '{body}'",
         ]
     )

@@ -1,19 +1,13 @@
-"""Chat completions on the wire: a request's body out; the answer's events in, content and tokens seen.
-
-No socket and no clock: the caller says when each event arrived. Content is non-empty text, refusal, reasoning
-text or tool-call arguments; a role, a filter event, an annotation or usage is not.
-"""
+"""Chat completions on the wire: a request's body out; the answer's events in, content and tokens seen."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
-_Tokens = Annotated[int, msgspec.Meta(ge=0, le=10**9)] | None
-
-
-class BadEvent(ValueError):
-    """An event (or a body) that is not the JSON of a chat completion."""
+from ptubench.stream.answer import NOTHING, OUTPUT, REASONING, BadEvent, Tokens, excerpt
+from ptubench.stream.answer import Answer as AnyAnswer
+from ptubench.stream.body import Bodies
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -40,16 +34,16 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class _PromptDetails(msgspec.Struct, gc=False):
-    cached_tokens: _Tokens = None
+    cached_tokens: Tokens = None
 
 
 class _CompletionDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: _Tokens = None
+    reasoning_tokens: Tokens = None
 
 
 class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: _Tokens = None
-    completion_tokens: _Tokens = None
+    prompt_tokens: Tokens = None
+    completion_tokens: Tokens = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
 
@@ -62,42 +56,14 @@ class _Chunk(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
-_NOTHING, _REASONING, _OUTPUT = range(3)
 
 
-class Answer:
-    """What one answer has shown so far. Times are whatever clock the caller reads; None means not yet."""
+class Answer(AnyAnswer):
+    """The answer to one chat completion."""
 
-    __slots__ = (
-        "cached_tokens",
-        "completion_tokens",
-        "content_events",
-        "done",
-        "error",
-        "finish",
-        "first_content",
-        "first_output",
-        "last_content",
-        "model",
-        "prompt_tokens",
-        "reasoning_tokens",
-    )
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self.first_content: float | None = None
-        self.first_output: float | None = None
-        self.last_content: float | None = None
-        self.content_events = 0
-        self.prompt_tokens: int | None = None
-        self.cached_tokens: int | None = None
-        self.completion_tokens: int | None = None
-        self.reasoning_tokens: int | None = None
-        self.finish: str | None = None
-        self.model: str | None = None
-        self.error: str | None = None
-        self.done = False
-
-    def event(self, data: bytes, at: float) -> bool:  # noqa: C901 - one pass: this is the hot path
+    def event(self, data: bytes, at: float) -> bool:
         """Take one event that arrived `at`; True if it held content.
 
         Raises:
@@ -109,40 +75,50 @@ class Answer:
         try:
             chunk = _decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise BadEvent(f"{exc}: {_excerpt(data)}") from None
-        seen = _NOTHING
+            raise BadEvent(f"{exc}: {excerpt(data)}") from None
+        seen = NOTHING
         for choice in chunk.choices or ():
             held = self._choice(choice)
-            if held > seen:  # noqa: PLR1730 - a call of max costs more than the comparison
+            if held > seen:  # noqa: PLR1730 - max() takes three times as long
                 seen = held
-        if chunk.model and self.model is None:
+        if self.model is None and chunk.model:
             self.model = chunk.model[:200]
         if chunk.usage is not None:
             self._count(chunk.usage)
         if chunk.error is not None:
-            self.error = error_text(chunk.error)
-        if seen == _NOTHING:
+            self.fail(chunk.error)
+        if seen == NOTHING:
             return False
-        self.content_events += 1
-        self.last_content = at
-        if self.first_content is None:
-            self.first_content = at
-        if seen == _OUTPUT and self.first_output is None:
-            self.first_output = at
+        self.content(seen, at)
         return True
+
+    def whole(self, body: bytes, at: float) -> None:
+        """Take an answer that was not streamed; its last byte arrived `at`. Raises as `event`."""
+        self.event(body, at)
+
+    def usage(self, told: Mapping[str, Any]) -> None:
+        """Take the counts that a client of the user's own tells.
+
+        Raises:
+            BadEvent: no counts of a chat completion.
+        """
+        try:
+            self._count(msgspec.convert(told, _Usage))
+        except msgspec.ValidationError as exc:
+            raise BadEvent(f"usage: {exc}") from None
 
     def _choice(self, choice: _Choice | None) -> int:
         """What one choice of an event holds: nothing, reasoning or output."""
         if choice is None:
-            return _NOTHING
+            return NOTHING
         if choice.finish_reason:
             self.finish = choice.finish_reason[:40]
         delta = choice.delta or choice.message
         if delta is None:
-            return _NOTHING
+            return NOTHING
         if delta.content or delta.refusal or _calls(delta):
-            return _OUTPUT
-        return _REASONING if delta.reasoning_content or delta.reasoning else _NOTHING
+            return OUTPUT
+        return REASONING if delta.reasoning_content or delta.reasoning else NOTHING
 
     def _count(self, usage: _Usage) -> None:
         self.prompt_tokens = usage.prompt_tokens
@@ -160,38 +136,8 @@ def _calls(delta: _Delta) -> bool:
     return any(call and call.function and call.function.arguments for call in delta.tool_calls or ())
 
 
-def error_text(error: object) -> str:
-    """One line of what an `error` value says, whatever its shape."""
-    if isinstance(error, dict):
-        parts = [str(error[key]) for key in ("code", "message") if error.get(key)]
-        error = ": ".join(parts) or error
-    return one_line(str(error))
-
-
-def error_of_body(body: bytes) -> str:
-    """One line of what an error body says: its `error` value, else its first characters."""
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _excerpt(body)
-    if isinstance(value, dict) and value.get("error"):
-        return error_text(value["error"])
-    if isinstance(value, dict) and (value.get("message") or value.get("detail")):
-        return one_line(str(value.get("message") or value.get("detail")))
-    return _excerpt(body)
-
-
-def one_line(text: str) -> str:
-    """At most 300 characters without line breaks or control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())[:300]
-
-
-def _excerpt(data: bytes) -> str:
-    return one_line(data[:300].decode("utf-8", "replace"))
-
-
-class BodyMaker:
-    """Bodies of one run: all that is constant is encoded once.
+class BodyMaker(Bodies):
+    """Bodies of one run.
 
     Args:
         model: the `model` field, or None where the URL names the deployment.
@@ -205,12 +151,4 @@ class BodyMaker:
         fields |= parameters
         if stream:
             fields |= {"stream": True, "stream_options": {"include_usage": True}}
-        encoded = msgspec.json.encode(fields)[1:-1]
-        self._tail = (b"," + encoded if encoded else b"") + b"}"
-        self._limit = f',"{limit_field}":'.encode()
-
-    def body(self, messages: bytes, limit: int | None) -> bytes:
-        """The body for a JSON array of messages, with an output limit in tokens or none."""
-        if limit is None:
-            return b'{"messages":' + messages + self._tail
-        return b"".join((b'{"messages":', messages, self._limit, str(limit).encode(), self._tail))
+        super().__init__("messages", limit_field, fields)

@@ -1,7 +1,7 @@
 """Server-sent events: bytes in, the data of each event out.
 
-No sockets, no clock, no JSON. Reads only `data` fields, which is all that chat completions use; comments and
-other fields are passed over. Lines end with LF or CRLF; a lone CR is no line end.
+No sockets, no clock, no JSON. Reads only `data` fields, which say everything in chat completions and Responses; comments
+and other fields are passed over. Lines end with LF or CRLF; a lone CR is no line end.
 """
 
 MAX_EVENT = 32 * 2**20
@@ -36,8 +36,13 @@ class Decoder:
         """
         if self._started and self._held == 0:
             line, _, rest = chunk.partition(b"\n")
-            if rest == b"\n" and line[:6] == b"data: ":
-                return [line[6:]]  # one event in one read, as nearly every read is
+            if rest == b"\n":
+                if line[:6] == b"data: ":
+                    return [line[6:]]  # one event in one read, as nearly every read is
+            elif line[:7] == b"event: ":  # behind its name, which the data says again
+                line, _, rest = rest.partition(b"\n")
+                if rest == b"\n" and line[:6] == b"data: ":
+                    return [line[6:]]
         return self._feed(chunk)
 
     def _feed(self, chunk: bytes) -> list[bytes]:

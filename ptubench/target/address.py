@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from ptubench.errors import UsageError
 from ptubench.secret import looks_secret, shown
+from ptubench.stream.apis import APIS
 
 STYLES = ("v1", "classic", "openai")
 _AZURE = (".azure.com", ".azure.us", ".azure.cn")
@@ -40,6 +41,8 @@ class Address(NamedTuple):
     """`v1`, `classic` or `openai` where the path tells."""
     deployment: str | None
     api_version: str | None
+    api: str | None
+    """A name in `stream.apis` where the path ends in its address."""
 
     @property
     def azure(self) -> bool:
@@ -88,15 +91,21 @@ def parse(text: str, where: str) -> Address:
     return _by_path(parts, origin, host, where)
 
 
-def url(address: Address, style: str, deployment: str, api_version: str | None) -> str:
-    """Where chat completions are posted."""
+def url(address: Address, style: str, api: str, deployment: str, api_version: str | None) -> str:
+    """Where requests are posted."""
     query = f"?api-version={api_version}" if api_version else ""
+    call = APIS[api].path
     if style == "classic":
-        name = quote(deployment, safe="")
-        return f"{address.origin}{address.prefix}/openai/deployments/{name}/chat/completions{query}"
+        name = f"/deployments/{quote(deployment, safe='')}" if in_url(style, api) else ""
+        return f"{address.origin}{address.prefix}/openai{name}{call}{query}"
     if style == "v1":
-        return f"{address.origin}{address.prefix}/openai/v1/chat/completions{query}"
-    return f"{address.origin}{address.path or '/v1'}/chat/completions"
+        return f"{address.origin}{address.prefix}/openai/v1{call}{query}"
+    return f"{address.origin}{address.path or '/v1'}{call}"
+
+
+def in_url(style: str, api: str) -> bool:
+    """Whether the URL names the deployment, and not the body: classic addresses do, but those of Responses don't."""
+    return style == "classic" and api == "chat"
 
 
 def base(address: Address, style: str) -> str:
@@ -146,6 +155,7 @@ def _by_path(parts: SplitResult, origin: str, host: str, where: str) -> Address:
     """The parts of the path."""
     path = parts.path.rstrip("/")
     base_path = _CALL.sub("", path)
+    api = next((name for name, api in APIS.items() if path.endswith(api.path)), None)
     version = _api_version(parts.query, where)
     prefix, style, deployment = base_path, None, None
     if host.endswith(".services.ai.azure.com") and _FOUNDRY.fullmatch(base_path):
@@ -165,4 +175,4 @@ def _by_path(parts: SplitResult, origin: str, host: str, where: str) -> Address:
         )
     if _PROJECT.fullmatch(prefix) and host.endswith(".services.ai.azure.com"):
         prefix = ""
-    return Address(origin, host, parts.scheme == "https", prefix, base_path, style, deployment, version)
+    return Address(origin, host, parts.scheme == "https", prefix, base_path, style, deployment, version, api)

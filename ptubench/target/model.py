@@ -16,10 +16,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     """Scheme, host, port and prefix, as printed and stored; empty until the simulated deployment has started."""
     url: str
-    """Where chat completions are posted, query included."""
+    """Where requests are posted, query included."""
+    api: str = "chat"
+    """`chat` (completions) or `responses`."""
     deployment: str | None = None
     body_model: str | None = None
-    """The `model` field of the body; None where the URL names the deployment (classic)."""
+    """The `model` field of the body; None where the URL names the deployment (classic chat completions)."""
     model: str | None = None
     ptu: int | None = None
     type: str | None = None
@@ -29,6 +31,16 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     tpm_per_ptu: float | None = None
     """Overrides the catalogue's input TPM per PTU."""
     ptu_source: str | None = None
+    cloud: str | None = None
+    """`public`, `usgov` or `china`; None where nothing needs to know."""
+    resource: str | None = None
+    """The Azure resource ID of the account, where Azure Resource Manager was asked what the deployment is; the rest of
+    what it said of it follows, and is None otherwise."""
+    version: str | None = None
+    spillover: str | None = None
+    """The deployment that serves what this one refuses; None for none, or where nobody was asked."""
+    content_filter: str | None = None
+    """The name of its content-filter policy."""
     auth: str = "none"
     """`key`, `entra` or `none`."""
     key_env: str | None = None
@@ -48,6 +60,7 @@ class TargetOptions:
     deployment: str | None = None
     api_version: str | None = None
     api_style: str | None = None
+    api: str | None = None
     key_env: str | None = None
     auth: str = "auto"
     header: tuple[str, ...] = ()
@@ -56,6 +69,7 @@ class TargetOptions:
     type: str | None = None
     ratio: float | None = None
     tpm_per_ptu: float | None = None
+    cloud: str | None = None
     trust_target: bool = False
     simulate: str | None = None
     ca_file: str | None = None

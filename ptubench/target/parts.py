@@ -35,6 +35,7 @@ def gather(
     env: Mapping[str, str],
     *,
     workload_name: str,
+    section: str = "target",
 ) -> Parts:
     """For each name the value that wins; None, and an empty variable, is "not given"."""
     parts: Parts = {}
@@ -43,7 +44,7 @@ def gather(
         if options.get(name) is not None:
             parts[name] = Part(options[name], f"--{name.replace('_', '-')}", OPTION)
         elif file.get(name) is not None:
-            parts[name] = Part(file[name], f"{workload_name}: target.{name}", FILE)
+            parts[name] = Part(file[name], f"{workload_name}: {section}.{name}", FILE)
         elif variable is not None:
             parts[name] = Part(env[variable].strip(), variable, ENVIRONMENT)
     return parts

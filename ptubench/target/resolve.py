@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 
+from ptubench.azure.cloud import choose as choose_cloud
 from ptubench.errors import UsageError
 from ptubench.secret import shown
+from ptubench.stream.apis import APIS
 from ptubench.target import access, address
 from ptubench.target.address import Address
 from ptubench.target.model import Target, TargetOptions
@@ -23,6 +25,7 @@ NO_TARGET = (
     "(or AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_DEPLOYMENT), or simulate one with --simulate gpt-4.1:50"
 )
 _WHAT = ("model", "ptu", "type", "ratio", "tpm_per_ptu")
+_ANY_VERSION = Part("2024-10-21", "--simulate", OPTION)  # the simulated deployment asks for one and takes any
 _NO_NAME = "no deployment: name it with --deployment NAME, or set AZURE_OPENAI_DEPLOYMENT"
 
 
@@ -46,7 +49,12 @@ def resolve_target(
     Raises:
         UsageError: no target, one that can't be understood, or a secret that must not go there.
     """
-    parts = _parts(options, workload_target, env, workload_name)
+    parts = given(options, workload_target, env, workload_name=workload_name)
+    return from_parts(parts, env, trust=options.trust_target, entra=entra)
+
+
+def from_parts(parts: Parts, env: Mapping[str, str], *, trust: bool, entra: bool | None) -> Target:
+    """The target of parts that are chosen already; the rest as in `resolve_target`."""
     known = _what_it_is(parts)
     simulate, endpoint = parts.get("simulate"), parts.get("endpoint")
     if simulate is not None and endpoint is not None and simulate.level == endpoint.level == FILE:
@@ -55,7 +63,7 @@ def resolve_target(
         return _simulated(simulate, parts, known)
     if endpoint is None:
         raise UsageError(NO_TARGET)
-    return _real(endpoint, parts, known, env, trust=options.trust_target, entra=entra)
+    return _real(endpoint, parts, known, env, trust=trust, entra=entra)
 
 
 def request_headers(target: Target, env: Mapping[str, str]) -> dict[str, str]:
@@ -70,18 +78,25 @@ def request_headers(target: Target, env: Mapping[str, str]) -> dict[str, str]:
 def simulated(target: Target, port: int) -> Target:
     """The target of a simulated deployment that has started on this machine."""
     at = address.parse(f"http://127.0.0.1:{port}", "--simulate")
-    return _addressed(target, at)
+    return _addressed(target, at, _ANY_VERSION if target.style == "classic" else None)
 
 
-def _parts(options: TargetOptions, file: Mapping[str, Any], env: Mapping[str, str], workload_name: str) -> Parts:
-    """Every part that is given."""
+def given(
+    options: TargetOptions,
+    file: Mapping[str, Any],
+    env: Mapping[str, str],
+    *,
+    workload_name: str,
+    section: str = "target",
+) -> Parts:
+    """Every part that is given; `section` is what messages call the mapping of the file."""
     said = {name: value for name, value in asdict(options).items() if name not in ("header", "trust_target", "ca_file")}
     if options.auth == "auto":  # is "not given"
         del said["auth"]
-    parts = gather(said.keys() | {"auth"}, said, file, env, workload_name=workload_name)
+    parts = gather(said.keys() | {"auth"}, said, file, env, workload_name=workload_name, section=section)
     headers = [*file.get("headers", {}).items(), *map(access.split_header, options.header)]
     if headers:
-        parts["header"] = Part(headers, "--header" if options.header else f"{workload_name}: target.headers", OPTION)
+        parts["header"] = Part(headers, "--header" if options.header else f"{workload_name}: {section}.headers", OPTION)
     return parts
 
 
@@ -113,6 +128,7 @@ def _simulated(simulate: Part, parts: Parts, known: dict[str, Any]) -> Target:
         style=one_of(parts.get("api_style"), address.STYLES) or "v1",
         endpoint="",
         url="",
+        api=_api(parts.get("api")),
         deployment=str(name),
         model=model,
         ptu=int(ptu),
@@ -120,7 +136,7 @@ def _simulated(simulate: Part, parts: Parts, known: dict[str, Any]) -> Target:
         type=known.get("type"),
         auth="key" if key_env else "none",
         key_env=access.check_variable(str(key_env), simulate.source) if key_env else None,
-        sources={"simulate": simulate.source},
+        sources={"simulate": simulate.source} | ({"api": parts["api"].source} if "api" in parts else {}),
         simulate=settings,
         ratio=_number(settings, "ratio", simulate.source),
         tpm_per_ptu=_number(settings, "tpm_per_ptu", simulate.source),
@@ -156,6 +172,7 @@ def _real(
     at = address.parse(endpoint.value, endpoint.source)
     version = of_both(parts.get("api_version"), at.api_version, endpoint)
     style, version = _style(parts.get("api_style"), version, at, endpoint)
+    api = of_both(parts.get("api"), at.api, endpoint)
     deployment = of_both(parts.get("deployment"), at.deployment, endpoint)
     if deployment is None and style == "openai":
         deployment = parts.get("model")
@@ -175,7 +192,11 @@ def _real(
         entra=access.entra_installed() if entra is None else entra,
     )
     access.refuse_leak(chosen, header_env, at=at, trusted=trust or endpoint.level != FILE, where=endpoint.source)
-    used = {**{key: parts.get(key) for key in ("api_style", "model", "ptu", "type")}, "api_version": version}
+    used = {
+        **{key: parts.get(key) for key in ("api_style", "model", "ptu", "type")},
+        "api_version": version,
+        "api": api,
+    }
     used |= {"endpoint": endpoint, "deployment": deployment}
     return _addressed(
         Target(
@@ -183,16 +204,32 @@ def _real(
             style=style,
             endpoint="",
             url="",
+            api=_api(api),
             deployment=name,
             auth=chosen.auth,
             key_env=chosen.key_env,
             header_env=header_env,
             sources={key: part.source for key, part in used.items() if part is not None} | {"auth": chosen.source},
+            cloud=_cloud(parts.get("cloud"), at, style),
             **known,
         ),
         at,
         version,
     )
+
+
+def _api(said: Part | None) -> str:
+    """The API that was asked for."""
+    return one_of(said, tuple(APIS)) or "chat"
+
+
+def _cloud(said: Part | None, at: Address, style: str) -> str | None:
+    """The cloud that an Azure deployment is in; None where neither option nor host tells."""
+    if style == "openai":
+        if said is not None:
+            raise UsageError(f"{said.source}: an OpenAI-compatible server is in no cloud of Azure's; leave it out")
+        return None
+    return choose_cloud(None if said is None else str(said.value), at.host).name if said or at.azure else None
 
 
 def _style(asked: Part | None, version: Part | None, at: Address, endpoint: Part) -> tuple[str, Part | None]:
@@ -231,6 +268,6 @@ def _addressed(target: Target, at: Address, version: Part | None = None) -> Targ
     return msgspec.structs.replace(
         target,
         endpoint=address.base(at, target.style),
-        url=address.url(at, target.style, name, version.value if version is not None else None),
-        body_model=None if target.style == "classic" else name,
+        url=address.url(at, target.style, target.api, name, version.value if version is not None else None),
+        body_model=None if address.in_url(target.style, target.api) else name,
     )

@@ -31,16 +31,18 @@ KEYS: dict[str, tuple[str, ...]] = {
     ),
     "stage": ("rate", "tokens_per_minute", "utilization", "to", "for"),
     "trace": ("file", "format", "start", "speed"),
-    "throttling": ("on_429",),
+    "throttling": ("on_429", "max_retries", "max_wait", "divert_to"),
     "slo": ("ttft", "e2e"),
     "timeouts": ("connect", "first_byte", "idle", "total"),
     "target": (
-        *("endpoint", "deployment", "api_version", "api_style", "auth", "key_env", "headers"),
+        *("endpoint", "deployment", "api_version", "api_style", "api", "auth", "key_env", "headers"),
         *("model", "ptu", "type", "ratio", "tpm_per_ptu", "simulate"),
     ),
 }
 """Every key of a workload file by the mapping it stands in; `docs/workloads.md` describes the same."""
 
+ON_429 = ("none", "retry", "divert")
+"""What may happen after a 429."""
 MOST = 1_000_000_000
 """The largest whole number that makes sense anywhere; beyond it arithmetic on millions of them would overflow."""
 MOST_SEED = 10**15

@@ -12,7 +12,7 @@ from ptubench.secret import shown
 from ptubench.workload.model import Trace, Workload
 
 _BESIDE = ("name", "description", "checks", "target", "seed")
-"""What does not change what is sent, beyond the luck of the draw."""
+"""What does not change what is sent, beyond the luck of the draw; `throttling.divert_to` is a target too."""
 
 
 def workload_hash(workload: Workload) -> str:
@@ -23,7 +23,8 @@ def workload_hash(workload: Workload) -> str:
     Raises:
         UsageError: a file that the workload names can't be read.
     """
-    plain = msgspec.to_builtins(workload)
+    throttling = msgspec.structs.replace(workload.throttling, divert_to=None)
+    plain = _plain(msgspec.structs.replace(workload, throttling=throttling))
     for key in _BESIDE:
         plain.pop(key, None)
     digests = {file: _digest(file) for file in files(workload)}
@@ -52,6 +53,26 @@ def portable(workload: Workload) -> Workload:
         for kind in workload.classes
     )
     return msgspec.structs.replace(workload, load=load, classes=classes)
+
+
+def _plain(value: Any) -> Any:
+    """Plain data without what is as it would be if nothing were said; written out, a default is still one."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if not isinstance(value, msgspec.Struct):
+        return value
+    kept = {
+        field.encode_name: getattr(value, field.name)
+        for field in msgspec.structs.fields(value)
+        if field.required or getattr(value, field.name) != _default(field)
+    }
+    tag, tag_field = value.__struct_config__.tag, value.__struct_config__.tag_field
+    return {name: _plain(held) for name, held in kept.items()} | ({} if tag_field is None else {tag_field: tag})
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    made = field.default_factory
+    return field.default if made is msgspec.NODEFAULT else made()
 
 
 def _with_content(plain: Any, digests: dict[str, str]) -> Any:

@@ -128,6 +128,13 @@ class Throttling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What happens after a 429."""
 
     on_429: str = "none"
+    """`none`: it is the answer. `retry`: as the official Python client does. `divert`: at once to `divert_to`."""
+    max_retries: int = 2
+    """`retry`: attempts after the first at most."""
+    max_wait: float | None = None
+    """`retry`: a wait longer than this is not waited; the request is given up."""
+    divert_to: dict[str, Any] | None = None
+    """`divert`: the second target in the form of `target:`, checked but not yet resolved."""
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,6 +1,7 @@
 """What the command line changes in a workload file, on its plain data, before it is checked.
 
-`--set load.rate=60/min` changes one key; `--rate` and `--concurrency` replace the kind of load as a whole.
+`--set load.rate=60/min` changes one key; `--rate` and `--concurrency` replace the kind of load as a whole;
+`--on-429` names one of the policies and leaves what the file says of each.
 """
 
 import re
@@ -26,6 +27,7 @@ _READERS: dict[str, Callable[[Any, Place], object]] = {
     "concurrency": field.whole,
     "duration": field.duration,
     "seed": lambda value, place: field.whole(value, place, least=0, most=MOST_SEED),
+    "on-429": lambda value, place: field.choice(value, place, field.ON_429),
 }
 
 
@@ -54,9 +56,9 @@ def replace(top: Fields, options: Mapping[str, Any]) -> None:
 
     Args:
         top: the top level of the file.
-        options: `rate`, `concurrency`, `duration`, `seed`, as typed.
+        options: `rate`, `concurrency`, `duration`, `seed`, `on_429`, as typed.
     """
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
     for name, value in given.items():
         _READERS[name](value, Place(f"--{name}"))  # a typo is named after the option, not the file
     if "rate" in given and "concurrency" in given:
@@ -67,6 +69,9 @@ def replace(top: Fields, options: Mapping[str, Any]) -> None:
     for name in ("duration", "seed"):
         if name in given:
             top[name] = given[name]
+    if "on-429" in given:
+        old = top.get("throttling")
+        top["throttling"] = {**(old if isinstance(old, dict) else {}), "on_429": given["on-429"]}
 
 
 def _replace_load(top: Fields, kind: str, value: object) -> None:

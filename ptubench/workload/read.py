@@ -20,11 +20,13 @@ from ptubench.workload.model import OpenLoop, Slo, Throttling, Timeouts, Trace, 
 
 OWN_PARAMETERS = {
     "messages": "`messages` or `prompt_tokens`",
+    "input": "`messages` or `prompt_tokens`",
     "model": "`target.deployment`",
     "stream": "`stream`",
     "stream_options": "nothing: usage is always asked for",
     "max_tokens": "`output_limit`",
     "max_completion_tokens": "`output_limit`",
+    "max_output_tokens": "`output_limit`",
     "n": "nothing: every call asks for one answer",
 }
 """Fields of the request body that ptubench sets itself, and what to write instead of them."""
@@ -159,10 +161,11 @@ def _seed(value: object, place: Place) -> int:
 
 def _throttling(value: object, place: Place) -> Throttling:
     fields = field.section(value, place, "throttling")
-    on_429 = fields.get("on_429", "none")
-    if on_429 in ("retry", "divert"):
-        raise place.at("on_429").fault(f"`{on_429}` {_LATER}; only `none` is: a 429 is counted and not sent again")
-    return Throttling(on_429=field.choice(on_429, place.at("on_429"), ("none",)))
+    if fields.get("on_429") == "divert" and "divert_to" not in fields:
+        raise place.fault(
+            "`on_429: divert` needs `divert_to`, the second target, such as `divert_to: {deployment: standard}`"
+        )
+    return Throttling(**{key: _THROTTLING[key](held, place.at(key)) for key, held in fields.items()})
 
 
 def _checks(value: object, place: Place) -> tuple[str, ...]:
@@ -217,6 +220,12 @@ def _target(value: object, place: Place) -> Fields:
     return fields
 
 
+_THROTTLING: dict[str, Any] = {
+    "on_429": lambda value, place: field.choice(value, place, field.ON_429),
+    "max_retries": lambda value, place: field.whole(value, place, least=0, most=1000),
+    "max_wait": field.duration,
+    "divert_to": _target,
+}
 _OTHERS: dict[str, Any] = {
     "description": field.text,
     "seed": _seed,

@@ -1,0 +1,1 @@
+"""What Azure says of a deployment: which cloud it is in, what it is, how busy it was."""

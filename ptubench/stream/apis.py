@@ -1,0 +1,55 @@
+"""The APIs that a target may be asked by: where each is posted, how its bodies are written and its answers read."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from ptubench.stream import chat, responses
+from ptubench.stream.body import Bodies
+
+
+class _BodyMaker(Protocol):
+    def __call__(self, *, model: str | None, limit_field: str, stream: bool, parameters: Mapping[str, Any]) -> Bodies:
+        """What writes the bodies of one run."""
+
+
+class Api(NamedTuple):
+    """One API."""
+
+    path: str
+    """What the URL ends in."""
+    title: str
+    """What messages call it."""
+    prompt: Callable[[bytes], bytes]
+    """A JSON array of chat messages as the API has them; ValueError for what it has no form for."""
+    body_maker: _BodyMaker
+    answer: type[chat.Answer] | type[responses.Answer]
+    """What reads one answer."""
+    limit_fields: tuple[str, ...]
+    """Names of the output limit, the one to try first in front."""
+    least_limit: int
+    """The smallest output limit that is accepted, in tokens."""
+
+
+APIS = {
+    "chat": Api(
+        path="/chat/completions",
+        title="chat completions",
+        prompt=bytes,
+        body_maker=chat.BodyMaker,
+        answer=chat.Answer,
+        limit_fields=("max_completion_tokens", "max_tokens"),
+        least_limit=1,
+    ),
+    "responses": Api(
+        path="/responses",
+        title="Responses",
+        prompt=responses.as_input,
+        body_maker=responses.BodyMaker,
+        answer=responses.Answer,
+        limit_fields=("max_output_tokens",),
+        least_limit=responses.LEAST_LIMIT,
+    ),
+}
+"""By the name that `--api` takes."""
+
+Answer = chat.Answer | responses.Answer

@@ -1,0 +1,28 @@
+"""The body of a request, with all that is constant in a run encoded once. No socket, no clock."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class Bodies:
+    """Bodies of one run.
+
+    Args:
+        field: the field of the prompt: `messages` or `input`.
+        limit_field: the field of the output limit.
+        fields: everything else in the body.
+    """
+
+    def __init__(self, field: str, limit_field: str, fields: Mapping[str, Any]) -> None:
+        encoded = msgspec.json.encode(fields)[1:-1]
+        self._head = f'{{"{field}":'.encode()
+        self._tail = (b"," + encoded if encoded else b"") + b"}"
+        self._limit = f',"{limit_field}":'.encode()
+
+    def body(self, messages: bytes, limit: int | None) -> bytes:
+        """The body for a JSON array of chat messages, with an output limit in tokens or none."""
+        if limit is None:
+            return self._head + messages + self._tail
+        return b"".join((self._head, messages, self._limit, str(limit).encode(), self._tail))
