@@ -23,9 +23,11 @@ from azure_server import (
     azure_server,
 )
 from ptubench import azure_run, commands
+from ptubench.analysis import azure as said
 from ptubench.analysis import monitoring
 from ptubench.analysis.columns import load
 from ptubench.analysis.summary import summarize
+from ptubench.azure import monitor
 from ptubench.azure_run import AzureOptions
 from ptubench.cli import report as report_command
 from ptubench.cli import run as run_command
@@ -661,3 +663,18 @@ def test_every_row_has_a_name_in_the_table():
     from ptubench.report import azure as shown
 
     assert set(monitoring.ROWS) == set(shown._NAMES)
+
+
+def test_what_is_asked_for_is_what_is_compared():
+    asked = {metric for question in monitor.RUN for metric in question.metrics}
+    read = {
+        said.UTILIZATION,
+        said.CACHE_MATCH,
+        said.TIME_TO_RESPONSE,
+        said.REQUESTS,
+        said.PROMPT,
+        said.GENERATED,
+        said.ACTIVE,
+    }
+
+    assert read == asked
