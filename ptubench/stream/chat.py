@@ -109,7 +109,7 @@ class Answer:
         try:
             chunk = _decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise BadEvent(f"{exc}: {_excerpt(data)}") from None
+            raise BadEvent(one_line(f"{exc}: {_excerpt(data)}")) from None
         seen = _NOTHING
         for choice in chunk.choices or ():
             held = self._choice(choice)
@@ -162,10 +162,13 @@ def _calls(delta: _Delta) -> bool:
 
 def error_text(error: object) -> str:
     """One line of what an `error` value says, whatever its shape."""
-    if isinstance(error, dict):
-        parts = [str(error[key]) for key in ("code", "message") if error.get(key)]
-        error = ": ".join(parts) or error
-    return one_line(str(error))
+    try:
+        if isinstance(error, dict):
+            parts = [str(error[key]) for key in ("code", "message") if error.get(key)]
+            error = ": ".join(parts) or error
+        return one_line(str(error))
+    except RecursionError:  # as deep as can be read is too deep to be written
+        return "an error of senseless depth"
 
 
 def error_of_body(body: bytes) -> str:
@@ -177,7 +180,7 @@ def error_of_body(body: bytes) -> str:
     if isinstance(value, dict) and value.get("error"):
         return error_text(value["error"])
     if isinstance(value, dict) and (value.get("message") or value.get("detail")):
-        return one_line(str(value.get("message") or value.get("detail")))
+        return error_text(value.get("message") or value.get("detail"))
     return _excerpt(body)
 
 
