@@ -94,7 +94,7 @@ def share_text(value: float | None, *, missing: str = "–") -> str:
 
 def number_text(value: float | None, *, missing: str = "–") -> str:
     """A count or amount with thousands separators: "12,345", "45.2", "0.318"."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return missing
     if value == int(value) or abs(value) >= 999.5:
         return f"{value:,.0f}"

@@ -202,8 +202,10 @@ FAULTS = [
     ({"x": "cached: 2048"}, ": cached: `2048` is not a mapping; write `key: value` lines below it"),
     (
         {"x": "warmup: 10m"},
-        (": warmup: 10m is not shorter than the duration of 10m: nothing would be measured; "
-        "lower it, such as --set warmup=1m"),
+        (
+            ": warmup: 10m is not shorter than the duration of 10m: nothing would be measured; "
+            "lower it, such as --set warmup=1m"
+        ),
     ),
     (
         {"x": "warmup: auto"},

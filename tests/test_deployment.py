@@ -48,8 +48,14 @@ def test_options_survive_the_way_to_another_process():
         ("gpt-4.1:50,deph=3", "--simulate: unknown key `deph`; did you mean `depth`?"),
         ("gpt-4.1:50,depth", "--simulate: `depth` is not KEY=VALUE, such as depth=30s"),
         ("gpt-4.1:50,seed=1,seed=2", "--simulate: `seed` is given twice; keep one"),
-        ("gpt-4.1:many", "--simulate: `ptu: many`: expected `int`, got `str` (provisioned throughput units; standard: thousands of tokens a minute)"),
-        ("gpt-4.1:0", "--simulate: `ptu: 0`: expected `int` >= 1 (provisioned throughput units; standard: thousands of tokens a minute)"),
+        (
+            "gpt-4.1:many",
+            "--simulate: `ptu: many`: expected `int`, got `str` (provisioned throughput units; standard: thousands of tokens a minute)",
+        ),
+        (
+            "gpt-4.1:0",
+            "--simulate: `ptu: 0`: expected `int` >= 1 (provisioned throughput units; standard: thousands of tokens a minute)",
+        ),
         (
             "gpt-4.1:50,depth=inf",
             "--simulate: `depth: inf`: write a finite number (depth of the bucket: seconds of full capacity that make 100 %)",

@@ -17,6 +17,7 @@ from ptubench.cli.show import print_json
 from ptubench.errors import MeasurementLost, UsageError
 from ptubench.load import messages, traces
 from ptubench.record import Attempt, End, Head
+from ptubench.report import table, text
 from ptubench.results import store
 from ptubench.sim import answers
 from ptubench.sim.script import Pace, chunked, document
@@ -197,6 +198,13 @@ def test_a_wrong_command_line_is_one_sentence(arguments, sentence, monkeypatch, 
     assert command(monkeypatch, capsys, *arguments) == (2, "", f"error: {sentence}\n")
 
 
+@needs_proc
+def test_a_folder_that_cannot_be_written_is_one_sentence_also_for_root(monkeypatch, capsys):
+    said = command(monkeypatch, capsys, "run", "chat", "--simulate", "gpt-4.1:50", "--results", "/proc/self")
+
+    assert said == (2, "", "error: --results /proc/self: can't be written; name another folder\n")
+
+
 def test_a_key_that_was_typed_is_not_repeated(monkeypatch, capsys):
     code, _, said = command(monkeypatch, capsys, "run", "chat", "sk-made-up-0123456789abcdef")
 
@@ -205,12 +213,10 @@ def test_a_key_that_was_typed_is_not_repeated(monkeypatch, capsys):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_standard_output_that_is_full_is_one_sentence(monkeypatch):
-    full = Path("/dev/full").open("w")
-    monkeypatch.setattr(sys, "stdout", full)
-    with pytest.raises(MeasurementLost) as raised:
-        print_json({})
-    with contextlib.suppress(OSError):
-        full.close()
+    with contextlib.suppress(OSError), Path("/dev/full").open("w") as full:  # closing it fails, too
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(MeasurementLost) as raised:
+            print_json({})
 
     assert str(raised.value) == (
         "standard output can't be written (No space left on device); a run is kept in its file: see `ptubench report`"
@@ -263,3 +269,26 @@ def test_a_trace_longer_than_a_run_can_be_asks_for_a_duration():
     assert str(raised.value) == (
         "long: what is left of the trace lasts 768h, longer than the 31 days of a run; give `duration`, or a higher `speed`"
     )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"window": (1e300, 1e308)},
+        {"window": (0.0, float(2**63))},
+        {"window": (-5.0, -1.0)},
+        {"started_unix": 1e300},
+        {"target": {"kind": "simulated", "url": "", "simulate": 5}},
+    ],
+    ids=str,
+)
+def test_a_damaged_head_is_no_crash_and_takes_no_memory(damage, tmp_path):
+    account = {"tpm": 1000.0, "peak_level": 0.5, "minutes": [[0, 1.0]]}
+    last = runs.end(load_end=1e300, finished=1e300, simulated=account)
+    summary = runs.summary(tmp_path, *runs.steady(8), last, **damage)
+    console = text.console()
+    with console.capture() as shown:
+        console.print(table.render(summary))
+
+    assert summary["metrics"]["requests"]["total"] in (0, 8)
+    assert "Calls" in shown.get()

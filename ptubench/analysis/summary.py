@@ -5,6 +5,7 @@ measured. Requests, outcomes and latencies are of what was *due* in the window, 
 by the time of the event.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ptubench.ptu.capacity import Capacity, capacity
 
 SCHEMA_VERSION = 1
 
+_LONGEST = 40 * 86_400.0  # seconds; a head that says more was damaged
 _TARGET = (
     "kind",
     "endpoint",
@@ -91,8 +93,9 @@ def _times(run: Run, requests: Requests) -> tuple[Window, float, float]:
         load_end, finished = end.load_end, max(last, end.finished)
     else:
         load_end = finished = last
-    load_end = max(0.0, min(load_end, head.window[1]))
-    return (head.window[0], max(head.window[0], load_end)), load_end, max(finished, load_end)
+    start, planned_end = (min(max(time, 0.0), _LONGEST) for time in head.window)
+    load_end = max(0.0, min(load_end, planned_end))
+    return (start, max(start, load_end)), load_end, max(finished, load_end)
 
 
 def _groups(
@@ -134,7 +137,7 @@ def _run(run: Run, window: Window, load_end: float) -> dict[str, Any]:
         "seed": head.seed,
         "salt": head.salt,
         "workload_hash": head.workload_hash,
-        "file": str(run.path),
+        "file": os.fsencode(run.path).decode("utf-8", "replace"),  # a file name may be no text
         "duration_s": load_end,
         "window_s": list(window),
         "ended": run.end.ended if run.end is not None else "killed",

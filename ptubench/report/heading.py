@@ -45,7 +45,7 @@ def heading(summary: Mapping[str, Any]) -> RenderableType:
         grid.add_row(Text("deployment"), untrusted(target["deployment"]))
     grid.add_row(Text("model"), _model(target))
     grid.add_row(Text("size"), _size(target))
-    if target.get("simulate"):
+    if isinstance(target.get("simulate"), Mapping):
         grid.add_row(Text("assumed"), Text(words.assumed(target["simulate"])))
     grid.add_row(Text("load"), Text(words.load(workload.load)))
     grid.add_row(Text("window"), _window(run))

@@ -78,10 +78,13 @@ class Answer:
 
 def error_text(error: object) -> str:
     """One line of what an `error` value says, whatever its shape."""
-    if isinstance(error, dict):
-        parts = [str(error[key]) for key in ("code", "message") if error.get(key)]
-        error = ": ".join(parts) or error
-    return one_line(str(error))
+    try:
+        if isinstance(error, dict):
+            parts = [str(error[key]) for key in ("code", "message") if error.get(key)]
+            error = ": ".join(parts) or error
+        return one_line(str(error))
+    except RecursionError:  # as deep as can be read is too deep to be written
+        return "an error of senseless depth"
 
 
 def error_of_body(body: bytes) -> str:
@@ -93,7 +96,7 @@ def error_of_body(body: bytes) -> str:
     if isinstance(value, dict) and value.get("error"):
         return error_text(value["error"])
     if isinstance(value, dict) and (value.get("message") or value.get("detail")):
-        return one_line(str(value.get("message") or value.get("detail")))
+        return error_text(value.get("message") or value.get("detail"))
     return excerpt(body)
 
 

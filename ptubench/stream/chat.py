@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from ptubench.stream.answer import NOTHING, OUTPUT, REASONING, BadEvent, Tokens, excerpt
+from ptubench.stream.answer import NOTHING, OUTPUT, REASONING, BadEvent, Tokens, excerpt, one_line
 from ptubench.stream.answer import Answer as AnyAnswer
 from ptubench.stream.body import Bodies
 
@@ -75,7 +75,7 @@ class Answer(AnyAnswer):
         try:
             chunk = _decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise BadEvent(f"{exc}: {excerpt(data)}") from None
+            raise BadEvent(one_line(f"{exc}: {excerpt(data)}")) from None
         seen = NOTHING
         for choice in chunk.choices or ():
             held = self._choice(choice)

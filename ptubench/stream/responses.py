@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ptubench.stream.answer import NOTHING, OUTPUT, REASONING, BadEvent, Tokens, excerpt
+from ptubench.stream.answer import NOTHING, OUTPUT, REASONING, BadEvent, Tokens, excerpt, one_line
 from ptubench.stream.answer import Answer as AnyAnswer
 from ptubench.stream.body import Bodies
 
@@ -94,7 +94,7 @@ class Answer(AnyAnswer):
         try:
             event = _decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise BadEvent(f"{exc}: {excerpt(data)}") from None
+            raise BadEvent(one_line(f"{exc}: {excerpt(data)}")) from None
         held = _CONTENT.get(event.type)
         if held is not None:
             if not event.delta:
@@ -121,7 +121,7 @@ class Answer(AnyAnswer):
         try:
             document = _decode_document(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise BadEvent(f"{exc}: {excerpt(body)}") from None
+            raise BadEvent(one_line(f"{exc}: {excerpt(body)}")) from None
         self._response(document, document.status)
         held = max(map(_held, document.output or ()), default=NOTHING)
         if held != NOTHING:

@@ -195,6 +195,7 @@ def existing(fields: Fields, place: Place, folder: Path) -> str:
     at = place.at("file")
     try:
         path = (folder / name).resolve(strict=True)
+        str(path).encode()  # it is stored, and handed to other processes
         regular = path.is_file()  # opening a pipe would wait for someone to write
         if regular:
             path.open("rb").close()
