@@ -10,12 +10,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 import running
 from ptubench.cli import main
+from ptubench.cli.main import app
 from ptubench.errors import Exit
 from ptubench.results import store
-from ptubench.sim.options import ASSUMED, SimOptions
+from ptubench.sim.options import ASSUMED, SimOptions, from_mapping
 from ptubench.workload import shipped
 from simulated import simulated
 from test_architecture import FLOORS, MODULES, imports
@@ -255,6 +257,26 @@ def test_the_readme_names_what_the_simulation_assumes():
 
     assert said.keys() == set(ASSUMED)
     assert [text for text in said.values() if text not in assumed] == []
+
+
+def test_every_option_is_somewhere_in_the_docs():
+    commands = get_command(app).commands
+    asked = (option for name in ("run", "report", "init") for given in commands[name].params for option in given.opts)
+    options = {option for option in asked if option.startswith("--")} | {"--host", "--port", "--log", "--faults"}
+    users = "".join(text for name, text in TEXTS.items() if name not in ("CHANGELOG.md", "CONTRIBUTING.md"))
+
+    assert sorted(options - set(re.findall(r"--[a-z][a-z0-9-]*", users))) == []
+
+
+def test_the_workload_page_has_every_parameter_of_a_simulated_deployment():
+    page = section(TEXTS["docs/workloads.md"], "Simulated deployments")
+    table = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
+    words = ("required", "published", "none", "every name", "no key")
+    defaults = {name: default.replace(",", "") for name, default, _ in table if default not in words}
+
+    assert [name for name, _, _ in table] == list(SimOptions.__struct_fields__)
+    assert from_mapping({**defaults, "model": "gpt-4.1", "ptu": 1}) == SimOptions(model="gpt-4.1", ptu=1)
+    assert {name for name, _, text in table if text.endswith("; assumed")} == {*ASSUMED, "spill_slower"}
 
 
 def test_the_architecture_page_has_the_floors_in_their_order():

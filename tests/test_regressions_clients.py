@@ -19,7 +19,7 @@ from ptubench.load.plan import make_plan
 from ptubench.record import Attempt
 from ptubench.sim import answers
 from ptubench.sim.script import EVENT_STREAM, Do, Pace, chunk, chunked, head
-from ptubench.stream import chat
+from ptubench.stream import answer
 from ptubench.workload.model import Class, ClosedLoop, Fixed, OpenLoop, Stage, Timeouts, Workload
 from servers import FORBIDDEN, Authority, proxy, script_server
 
@@ -359,7 +359,8 @@ def test_a_lane_does_not_spin_on_failures():
 def test_an_error_of_any_depth_is_one_line(opening):
     closing = b"]" if opening == b"[" else b"}"
     lines = [
-        chat.error_of_body(b'{"error":' + opening * depth + b"1" + closing * depth + b"}") for depth in range(880, 1040)
+        answer.error_of_body(b'{"error":' + opening * depth + b"1" + closing * depth + b"}")
+        for depth in range(880, 1040)
     ]
 
     assert all(0 < len(line) <= 300 for line in lines)

@@ -250,20 +250,26 @@ def test_high_demand_is_refused_although_the_quota_has_room():
 
 
 def test_a_run_on_a_simulated_standard_deployment(tmp_path):
-    run = running.start(
-        tmp_path / "run",
-        *("--simulate", "gpt-4.1:200,type=standard,level=full,demand=20%,latency=0.02,tps=500"),
-        load={"rate": "100/s", "arrivals": "constant"},
-        prompt_tokens=60,
-        completion_tokens=10,
-        duration="4s",
-        warmup="1s",
-    ).finish()
-    metrics = run.metrics
+    deployment = "gpt-4.1:200,type=standard,latency=0.02,tps=500"
+    common = {"prompt_tokens": 60, "completion_tokens": 10, "duration": "4s", "warmup": "1s"}
+    over, busy = running.finish(
+        [
+            running.start(
+                *(tmp_path / "over", "--simulate", f"{deployment},level=full"),
+                load={"rate": "100/s", "arrivals": "constant"},
+                **common,
+            ),
+            running.start(
+                *(tmp_path / "busy", "--simulate", f"{deployment},demand=20%"),
+                load={"rate": "25/s", "arrivals": "constant"},
+                **common,
+            ),
+        ]
+    )
 
-    assert (run.summary["target"]["type"], run.summary["target"]["ptu"]) == ("standard", None)
-    assert metrics["tpm"]["normalized"] is metrics["utilization"]["simulated"] is None
-    assert set(metrics["throttled"]["by_cause"]) == {"quota", "high_demand"}
-    assert sum(metrics["throttled"]["by_cause"].values()) == metrics["requests"]["throttled"]
-    assert metrics["tpm"]["total"] == pytest.approx(200_000, rel=0.1)
-    assert metrics["cost"]["per_million_tokens"] == pytest.approx((60 * 2 + 10 * 8) / 70, rel=0.02)
+    assert (over.summary["target"]["type"], over.summary["target"]["ptu"]) == ("standard", None)
+    assert over.metrics["tpm"]["normalized"] is over.metrics["utilization"]["simulated"] is None
+    assert over.metrics["throttled"]["by_cause"] == {"quota": over.metrics["requests"]["throttled"]}
+    assert over.metrics["tpm"]["total"] == pytest.approx(200_000, rel=0.1)
+    assert over.metrics["cost"]["per_million_tokens"] == pytest.approx((60 * 2 + 10 * 8) / 70, rel=0.02)
+    assert busy.metrics["throttled"]["by_cause"] == {"high_demand": busy.metrics["requests"]["throttled"]}
