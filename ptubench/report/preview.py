@@ -37,7 +37,7 @@ def render(
         _where(target),
         _what(workload, divert_to),
         None if divert_to is None else Group(Text("Diverted after a 429", style="bold"), _where(divert_to)),
-        _rates(preview),
+        _rates(preview, standard=target.get("type") == "standard"),
         _amounts(preview),
         _sample(preview),
         _checks(workload),
@@ -58,7 +58,8 @@ def _grid(*rows: tuple[str, Text]) -> Table:
 def _where(target: Mapping[str, Any]) -> RenderableType:
     """The final URL, where each part came from, and what the target is."""
     simulate = target.get("simulate")
-    own = f"a simulated deployment of {target['model']}, {target['ptu']} PTU, started for the run"
+    size = "of type standard" if target["ptu"] is None else f"{target['ptu']} PTU"
+    own = f"a simulated deployment of {target['model']}, {size}, started for the run"
     rows = [("url", untrusted(target["url"] or own, limit=200))]
     if simulate:
         rows.append(("assumed", Text(words.assumed(simulate))))
@@ -103,7 +104,7 @@ def _sizes(kind: Class) -> str:
     return f"{prompt}{cached}{completion}; output limit {limit}{reasoning}"
 
 
-def _rates(preview: Preview) -> RenderableType:
+def _rates(preview: Preview, *, standard: bool) -> RenderableType:
     """Per minute, on average and in the busiest minute."""
     offered, tokens, used = preview["offered"], preview["tokens"], preview["utilization"]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
@@ -130,7 +131,8 @@ def _rates(preview: Preview) -> RenderableType:
             Text(label), Text(write(used[mean]), style=style), Text(write(used[peak])), Text(note).append_text(source)
         )
     if used is None:
-        return Group(table, Text("utilization is not known: give --model and --ptu", style="dim"))
+        why = "a Standard deployment has none" if standard else "not known: give --model and --ptu"
+        return Group(table, Text(f"utilization: {why}", style="dim"))
     return table
 
 
