@@ -63,7 +63,7 @@ def test_the_dry_run_of_a_closed_loop_looks_as_reviewed():
 def test_without_a_size_the_dry_run_says_how_to_learn_the_utilization():
     view = shown(render(planned(WORKLOAD, ptu=None), WORKLOAD, TARGET))
 
-    assert "utilization is not known: give --model and --ptu" in view
+    assert "utilization: not known: give --model and --ptu" in view
 
 
 def test_the_dry_run_names_the_final_url_and_where_its_parts_came_from():
