@@ -32,6 +32,7 @@ from ptubench.stream.apis import APIS
 from ptubench.target.divert import resolve_divert
 from ptubench.target.model import Target, TargetOptions
 from ptubench.target.resolve import request_headers, resolve_target
+from ptubench.units import duration_text
 from ptubench.workload.model import Trace, Workload
 from ptubench.workload.read import read
 from ptubench.workload.resolve import resolve
@@ -117,6 +118,11 @@ def prepare(options: RunOptions, env: Mapping[str, str], *, azure: rest.Access |
     where = f"{options.workload}: checks"
     rules = tuple(checks.parse(text, where=where) for text in workload.checks)
     expected = plan.in_window(workload.warmup, workload.duration)
+    if expected == 0:
+        raise UsageError(
+            f"{workload.name}: no request is due between the warm-up's end ({duration_text(workload.warmup)}) and the end "
+            f"({duration_text(workload.duration)}): nothing would be measured; change warmup, rate or duration"
+        )
     for rule in rules:
         if fault := checks.unsupported(rule, expected):
             raise UsageError(f"{where}: {fault}")

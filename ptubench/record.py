@@ -17,6 +17,8 @@ Outcome = Literal["ok", "throttled", "failed", "cut"]
 
 THROTTLED_IN_BAND = "throttled_in_band"
 """The flag of an attempt that was answered 200 and then, inside the stream, told of a rate limit."""
+SPILLED = "x-ms-spillover-from-deployment"
+"""The header that is present exactly when another deployment answered (Azure AI documentation, spillover-traffic-management, 2026-06-18)."""
 REASONING_SUMMARY = "reasoning_summary"
 """The flag of an answer that showed a summary of its reasoning: text, and none of the reasoning tokens that it counts."""
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from email.utils import mktime_tz, parsedate_tz
 
+LONGEST = 1e9
+"""Seconds: thirty years. A server may name any number, and sums and timers must hold it."""
 _INFINITIES = ("inf", "+inf", "infinity", "+infinity")
 
 
@@ -29,6 +31,6 @@ def asked(headers: Mapping[str, str], now_unix: float) -> float | None:
 
 
 def retry_after(headers: Mapping[str, str], now_unix: float) -> float | None:
-    """Seconds that the service asked to wait; None where it asked for none, or for one that is past or not finite."""
+    """Seconds that the service asked to wait, `LONGEST` at most; None where it asked for none, or one past or not finite."""
     seconds = asked(headers, now_unix)
-    return seconds if seconds is not None and math.isfinite(seconds) and seconds >= 0 else None
+    return min(seconds, LONGEST) if seconds is not None and math.isfinite(seconds) and seconds >= 0 else None

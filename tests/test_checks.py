@@ -142,11 +142,11 @@ def test_a_rule_that_the_planned_sample_cannot_support_is_refused_with_the_way_o
 
     assert checks.unsupported(rule, 100) == (
         "`ttft.p99 <= 2s`: ttft.p99 needs 368 measured calls; this workload will measure about 100; make the duration or "
-        "the rate 3.7 times larger, or judge `ttft.p95`"
+        "the rate 3.7 times larger, or judge `ttft.p95`, or drop the rules with --set 'checks=[]'"
     )
     assert checks.unsupported(rule, 4) == (
         "`ttft.p99 <= 2s`: ttft.p99 needs 368 measured calls; this workload will measure about 4; make the duration or "
-        "the rate 92 times larger"
+        "the rate 92 times larger, or drop the rules with --set 'checks=[]'"
     )
 
 

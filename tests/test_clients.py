@@ -287,7 +287,10 @@ def probed(url):
     ("kind", "said"),
     [
         ("http_400", "check the workload's parameters against what the model accepts"),
-        ("http_401", "check the key in the environment, and that it belongs to this resource"),
+        (
+            "http_401",
+            "no key was sent; set AZURE_OPENAI_API_KEY (or name a variable with --key-env), or use --auth entra",
+        ),
         ("http_403", "check the key's or identity's role, and the resource's network rules"),
         ("http_404", "check --deployment, --endpoint and --api-style"),
         ("redirect", "give --endpoint the final address"),

@@ -292,3 +292,19 @@ def test_a_damaged_head_is_no_crash_and_takes_no_memory(damage, tmp_path):
 
     assert summary["metrics"]["requests"]["total"] in (0, 8)
     assert "Calls" in shown.get()
+
+
+def test_a_short_try_of_a_long_workload_takes_the_default_warm_up():
+    from ptubench.workload.read import read
+
+    assert (read("chat", options={"duration": "30s"}).warmup, read("chat", options={"duration": "5m"}).warmup) == (
+        3,
+        60,
+    )
+
+
+def test_init_writes_commands_for_the_file_it_makes():
+    from ptubench.workload import shipped
+
+    assert "ptubench run mine.yaml" in shipped.template("mine")
+    assert "ptubench run chat" not in shipped.template("mine")

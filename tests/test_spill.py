@@ -200,6 +200,13 @@ def test_spillover_hides_429s_and_the_headline_says_it(spilling):
     assert "spillover" in [note["code"] for note in run.summary["notes"]]
 
 
+def test_gaps_are_of_the_targets_own_streams(spilling):
+    run, _ = spilling
+    own = [attempt for attempt in run.attempts if "x-ms-spillover-from-deployment" not in attempt.headers]
+
+    assert 0 < run.metrics["gap"]["count"] <= sum(attempt.content_events - 1 for attempt in own)
+
+
 def test_latency_is_of_the_target_alone_and_the_others_are_apart(spilling):
     run, log = spilling
     own = [entry for entry in log if entry["spilled"] is None]

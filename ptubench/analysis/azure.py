@@ -22,6 +22,9 @@ ACTIVE = "ActiveTokens"
 Values = Mapping[int, float]
 """By the start of the minute, in seconds since the epoch."""
 
+_MOST = 1e15
+"""More than any figure of a minute can be: what a server says beyond it, or below 0, is no figure."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
@@ -118,14 +121,19 @@ def _totals(told: Monitor, metric: str, **dimensions: str) -> dict[int, float]:
     """Totals by minute, over all series of a metric with these dimension values."""
     totals: dict[int, float] = {}
     for series in _chosen(told, metric, dimensions):
-        for minute, value in series.total.items():
+        for minute, value in _possible(series.total):
             totals[minute] = totals.get(minute, 0.0) + value
     return totals
 
 
 def _levels(told: Monitor, metric: str, *, scale: float) -> dict[int, float]:
     """Averages by minute; a level is not split, so there is one series."""
-    return {minute: value / scale for one in _chosen(told, metric, {})[:1] for minute, value in one.average.items()}
+    return {minute: value / scale for one in _chosen(told, metric, {})[:1] for minute, value in _possible(one.average)}
+
+
+def _possible(values: Values) -> list[tuple[int, float]]:
+    """The minutes whose figure can be one."""
+    return [(minute, value) for minute, value in values.items() if 0 <= value <= _MOST]
 
 
 def _total(values: Values, span: Span) -> float | None:

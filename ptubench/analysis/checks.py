@@ -112,7 +112,7 @@ def unsupported(rule: Rule, expected: int | None) -> str | None:
     times = f"{needed / expected:.2g} times " if expected else ""
     return (
         f"`{rule.text}`: {rule.metric} needs {needed:,} measured calls; this workload will measure about {expected:,}; "
-        f"make the duration or the rate {times}larger{lower}"
+        f"make the duration or the rate {times}larger{lower}, or drop the rules with --set 'checks=[]'"
     )
 
 

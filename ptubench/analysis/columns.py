@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ptubench import record
 from ptubench.analysis.causes import LIMITS, cause, may_be_ptu
 from ptubench.record import REASONING_SUMMARY, THROTTLED_IN_BAND, Attempt, Dropped, End, Head, Monitor, Resource, Tick
 from ptubench.results import store
@@ -214,8 +215,6 @@ def load(path: Path) -> Run:
 
 
 _Column = Callable[[list[Any]], NDArray[Any]]
-_SPILLED = "x-ms-spillover-from-deployment"
-"""Present exactly when another deployment answered (Azure AI documentation, spillover-traffic-management, 2026-06-18)."""
 _COUNTS = (
     "content_events",
     "prompt_asked",
@@ -262,7 +261,7 @@ def _attempt_columns(codes: Mapping[str, _Codes], head: Head) -> dict[str, _Colu
     target, second = may_be_ptu(head.target), may_be_ptu(head.divert_to)
 
     def cause_of(row: Attempt) -> str | None:
-        return cause(row, ptu=second if row.diverted else target and _SPILLED not in row.headers)
+        return cause(row, ptu=second if row.diverted else target and record.SPILLED not in row.headers)
 
     def asked_to_wait(row: Attempt) -> float | None:
         throttled = row.status == 429 or THROTTLED_IN_BAND in row.flags
@@ -277,7 +276,7 @@ def _attempt_columns(codes: Mapping[str, _Codes], head: Head) -> dict[str, _Colu
         "attempt": _whole("attempt", np.int16),
         "status": _whole("status", np.int16),
         "cause": _coded(cause_of, codes["cause"]),
-        "spilled": _told(lambda row: _SPILLED in row.headers),
+        "spilled": _told(lambda row: record.SPILLED in row.headers),
         "limited": _told(lambda row: not LIMITS.isdisjoint(row.headers)),
         "in_band": _told(lambda row: THROTTLED_IN_BAND in row.flags),
         "summarized": _told(lambda row: REASONING_SUMMARY in row.flags),

@@ -8,9 +8,11 @@ import numpy as np
 
 from ptubench.analysis.asked import limit_reached, shortfall
 from ptubench.analysis.columns import Run
+from ptubench.analysis.metrics import served_model
 from ptubench.analysis.rates import Window
 from ptubench.analysis.requests import Requests
 from ptubench.azure.cloud import CLOUDS
+from ptubench.ptu import catalogue
 from ptubench.ptu.capacity import Capacity
 from ptubench.record import Resource
 from ptubench.units import number_text, seconds_text, share_text
@@ -18,6 +20,7 @@ from ptubench.units import number_text, seconds_text, share_text
 _PTU_TYPES = ("global", "datazone", "regional")
 _ALL_OF_IT = 0.95
 _BUSY = 0.05
+_FULL = 1.02
 _SAID_SHARE = 0.01
 _SAID_TOKENS = 10
 
@@ -31,6 +34,7 @@ def notes(
         *_of_the_run(run, window),
         *_of_sizes(requests, metrics["asked"]),
         *_of_usage(run, metrics, capacity),
+        *_of_capacity(run, metrics, window=window, capacity=capacity),
         *_of_who_answered(run, metrics),
         *_of_azure(run, metrics),
     )
@@ -83,8 +87,38 @@ def _of_usage(run: Run, metrics: dict[str, Any], capacity: Capacity | None) -> I
     if capacity is None and run.head.target.get("kind") != "openai" and run.head.target.get("type") != "standard":
         yield (
             "no_capacity",
-            "normalized tokens and utilization need to know what the target is; give `--model` and `--ptu`",
+            f"normalized tokens and utilization need to know what the target is; {_unknown(run.head.target)}",
         )
+
+
+def _unknown(target: dict[str, Any]) -> str:
+    """What is missing for a capacity."""
+    model = target.get("model")
+    if model is None or catalogue.find(str(model)) is not None:
+        return "give `--model` and `--ptu`"
+    near = catalogue.nearest(str(model))
+    guess = f"did you mean `{near[0]}`?" if near else "give --ratio and --tpm-per-ptu too"
+    return f"the model is not in the catalogue of {catalogue.DATED}; {guess}"
+
+
+def _of_capacity(
+    run: Run, metrics: dict[str, Any], *, window: Window, capacity: Capacity | None
+) -> Iterator[tuple[str, str]]:
+    """Where the capacity is not what it seems: a bucket that was idle before, or another model than was named."""
+    first, used = metrics["throttled"]["first_s"], metrics["tpm"]["of_published"]
+    late = first is not None and first > window[0] + _BUSY * (window[1] - window[0])
+    if capacity is not None and used is not None and used > _FULL and (late or first is None):
+        when = f"the first 429 came {seconds_text(first)} into the run" if first is not None else "no 429 came"
+        text = (
+            f"{share_text(used)} of the published capacity was taken up: {when}, since a deployment that was idle absorbs an "
+            "overload for a while; this is no rate that it sustains, so run longer (ten minutes or more) or warm up longer"
+        )
+        yield "idle_bucket", text
+    named = catalogue.find(str(run.head.target.get("model") or ""))
+    served = catalogue.find(served_model(run, run.attempts) or "")
+    if named is not None and served is not None and named.name != served.name:
+        text = f"{served.name} answered where {named.name} was named: normalized tokens and utilization are reckoned as {named.name}"
+        yield "other_model", text
 
 
 def _of_who_answered(run: Run, metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:

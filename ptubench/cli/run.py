@@ -271,6 +271,8 @@ def _dry_run(prepared: Any, *, as_json: bool, probe: bool) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         found = commands.probe_target(prepared).describe() if probe else None
     described = describe(prepared.target)
+    if found is not None and found["simulated"]:
+        described["kind"] = "simulated"
     second = None if prepared.divert_to is None else describe(prepared.divert_to)
     if as_json:
         print_json({**planned, "target": described, "divert_to": second, "probe": found})

@@ -127,7 +127,7 @@ class HttpxClient:
                 exchange.fail("bad_event", str(exc))
                 return
             if content:
-                self.gaps.content(at, last)
+                self.gaps.content(at, None if exchange.spilled else last)
                 last = at
 
         try:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, MutableMapping
 
 from ptubench import __version__, histogram, secret
+from ptubench.record import SPILLED
 from ptubench.stream import chat
 from ptubench.stream.apis import Answer
 
@@ -15,7 +16,7 @@ KEPT_HEADERS = frozenset(
         "x-ms-deployment-name",
         "x-ms-region",
         "x-ms-spillover-error",
-        "x-ms-spillover-from-deployment",
+        SPILLED,
         "x-ptubench-simulated",
         "x-ratelimit-limit-requests",
         "x-ratelimit-limit-tokens",
@@ -101,6 +102,11 @@ class Exchange:
         if key in KEPT_HEADERS:
             text = "".join(c for c in value.decode("latin-1") if c.isprintable())
             self.headers[key] = (f"{self.headers[key]}, {text}" if key in self.headers else text)[:200]
+
+    @property
+    def spilled(self) -> bool:
+        """Another deployment answers: its gaps are not the target's."""
+        return SPILLED in self.headers
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Take out what a server or a library has repeated of the request's secrets."""

@@ -213,7 +213,7 @@ class Connection(asyncio.Protocol):
             exchange.fail("bad_event", str(exc))  # and read on: the connection may be good
             return
         if content:
-            self._gaps.content(at, self._last_event)
+            self._gaps.content(at, None if exchange.spilled else self._last_event)
             self._last_event = at
 
     def _conclude(self) -> None:

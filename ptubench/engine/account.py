@@ -9,18 +9,21 @@ class Account:
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.stopping = False
-        """Set when nothing more is offered, whatever the plan says."""
         self._in_flight: dict[int, int] = {}
 
     def at(self, now: float) -> None:
         """It is `now` seconds since the start."""
         progress = self.progress
         progress.now = now
-        if self.stopping or now >= progress.duration:
+        if progress.load_end is not None or now >= progress.duration:
             progress.phase = "drain"
         else:
             progress.phase = "warm-up" if now < progress.warmup else "load"
+
+    def stop(self) -> None:
+        """Nothing more is offered from now on, whatever the plan says."""
+        if self.progress.load_end is None:
+            self.progress.load_end = self.progress.now
 
     def add(self, line: Line) -> None:
         """Take one line of the run file."""

@@ -160,13 +160,13 @@ class Crew:
 
     def stop(self) -> None:
         """Offer nothing more; what is in flight may end."""
-        self._account.stopping = True
+        self._account.stop()
         self._last = min(self._last, self._now() + self._workload.drain + _GRACE)
         self._tell(Command(halt=1.0))
 
     def abort(self) -> None:
         """Offer nothing more, and cut what is in flight."""
-        self._account.stopping = True
+        self._account.stop()
         self._last = min(self._last, self._now() + _GRACE)
         self._tell(Command(halt=0.0))
 

@@ -124,8 +124,11 @@ def _sentence(target: Target, exchange: Exchange) -> str:
     said = failures.explain(kind)
     if exchange.error:
         said += f" ({exchange.error})"
+    way_out = _WAYS_OUT[kind]
+    if kind == "http_401" and target.auth == "none" and not target.header_env:
+        way_out = "no key was sent; set AZURE_OPENAI_API_KEY (or name a variable with --key-env), or use --auth entra"
     or_api = "" if target.api == "chat" else ", and that model, region and API version offer Responses"
-    return f"{target.url}: {said}; {_WAYS_OUT[kind].format(api=APIS[target.api].title, or_api=or_api)}"
+    return f"{target.url}: {said}; {way_out.format(api=APIS[target.api].title, or_api=or_api)}"
 
 
 def _warning(exchange: Exchange) -> str | None:

@@ -23,6 +23,8 @@ class Progress:
     warmup: float
     drain: float
     planned: int | None
+    load_end: float | None = None
+    """When the load was stopped; None unless a signal ended it before `duration`."""
     now: float = 0.0
     phase: str = "warm-up"
     """`connecting`, `warm-up`, `load` or `drain`."""

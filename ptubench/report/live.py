@@ -143,7 +143,8 @@ def _where(progress: Progress) -> str:
     if progress.phase == "connecting":
         return "before the load"
     if progress.phase == "drain":
-        left = max(0.0, progress.duration + progress.drain - progress.now)
+        ended = progress.duration if progress.load_end is None else progress.load_end
+        left = max(0.0, ended + progress.drain - progress.now)
         return f"at most {duration_text(round(left))} for {progress.in_flight:,} in flight"
     left = max(0.0, progress.duration - progress.now)
     total = duration_text(progress.duration)

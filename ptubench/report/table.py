@@ -69,7 +69,8 @@ def _calls(summary: Summary) -> RenderableType:
     requests, refused, rpm, flight = metrics["requests"], metrics["refused"], metrics["rpm"], metrics["in_flight"]
     table = sheet("Calls", "count", "share", "per minute")
     table.add_column(style="dim")
-    table.add_row(Text("offered"), Text(f"{requests['total']:,}"), None, Text(number_text(rpm["offered"])))
+    offered = requests["total"] - requests["unsent"]
+    table.add_row(Text("offered"), Text(f"{offered:,}"), None, Text(number_text(rpm["offered"])))
     table.add_row(Text("admitted"), None, None, Text(number_text(rpm["admitted"])), Text("sent and not answered 429"))
     table.add_row(Text("completed"), None, None, Text(number_text(rpm["completed"])))
     table.add_row(
@@ -95,12 +96,14 @@ def _calls(summary: Summary) -> RenderableType:
 
 def _add_outcomes(table: Table, metrics: Mapping[str, Any]) -> None:
     """What became of the offered requests; the first three always, since a zero there is news."""
-    total, first_s = metrics["requests"]["total"], metrics["throttled"]["first_s"]
+    offered = metrics["requests"]["total"] - metrics["requests"]["unsent"]
+    first_s = metrics["throttled"]["first_s"]
     for name, (meaning, style) in _OUTCOMES.items():
         count = metrics["requests"][name]
         if count:
             when = f", the first at {seconds_text(first_s)}" if name == "throttled" and first_s is not None else ""
-            share = share_text(count / total) if total else "–"
+            # The unsent are no part of what was offered, so they are no share of it.
+            share = share_text(count / offered) if offered and name != "unsent" else "–"
             row = (f"  {name}", f"{count:,}", share, "", f"{meaning}{when}")
             table.add_row(*map(Text, row), style=style)
         elif name in _ALWAYS:

@@ -120,6 +120,9 @@ def _simulated(simulate: Part, parts: Parts, known: dict[str, Any]) -> Target:
     model, ptu = settings.get("model"), str(settings.get("ptu", ""))
     if not isinstance(model, str) or not model or not ptu.isdecimal() or len(ptu) > 9:
         raise UsageError(f"{simulate.source}: model and size are missing; write MODEL:PTU, such as gpt-4.1:50")
+    cloud = parts.get("cloud")
+    if cloud is not None and cloud.level == OPTION:
+        raise UsageError(f"{cloud.source}: a simulated deployment is in no cloud of Azure's; leave it out")
     named = parts.get("deployment")
     name = settings.get("deployment") or (named.value if named and named.level < ENVIRONMENT else model)
     key_env = settings.get("key_env")

@@ -69,9 +69,19 @@ def replace(top: Fields, options: Mapping[str, Any]) -> None:
     for name in ("duration", "seed"):
         if name in given:
             top[name] = given[name]
+    if "duration" in given and _outlasts(top.get("warmup"), given["duration"]):
+        del top["warmup"]  # a short try of a long workload: the default fits any duration
     if "on-429" in given:
         old = top.get("throttling")
         top["throttling"] = {**(old if isinstance(old, dict) else {}), "on_429": given["on-429"]}
+
+
+def _outlasts(warmup: object, duration: object) -> bool:
+    """Whether a warm-up would leave nothing of the duration; what is no duration is for others to refuse."""
+    try:
+        return seconds_of(warmup) >= seconds_of(duration)
+    except ValueError:
+        return False
 
 
 def _replace_load(top: Fields, kind: str, value: object) -> None:

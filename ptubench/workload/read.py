@@ -81,8 +81,9 @@ def _found(source: str | Path) -> tuple[Path, str]:
         return file, f"workloads/{file.name}"
     if is_path or Path(name).is_file():
         return Path(name), shown(name, most=500)
-    meant = field.nearest(name, shipped.names())
-    way_out = f"did you mean `{meant}`?" if meant else f"shipped are {', '.join(shipped.names())}"
+    beside = [f"{name}{suffix}" for suffix in _SUFFIXES if Path(f"{name}{suffix}").is_file()]
+    meant = beside[0] if beside else field.nearest(name, shipped.names())
+    way_out = f"did you mean `{shown(meant)}`?" if meant else f"shipped are {', '.join(shipped.names())}"
     raise UsageError(f"{shown(name)}: neither a workload file nor a shipped workload; {way_out}")
 
 

@@ -30,8 +30,10 @@ def template(name: str = "chat") -> str:
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise UsageError(f"`{name}` can't be the name of a workload; use letters, digits, dots and dashes")
-    text = (path(name) or _folder() / "chat.yaml").read_text(encoding="utf-8")
-    return re.sub(r"(?m)^name: .*$", f"name: {name}", text, count=1)
+    file = path(name) or _folder() / "chat.yaml"
+    text = re.sub(r"(?m)^name: .*$", f"name: {name}", file.read_text(encoding="utf-8"), count=1)
+    # The commands in its comments are for the shipped one; here they are for the new file.
+    return re.sub(rf"(?m)^(#.*ptubench run ){file.stem}\b", rf"\g<1>{name}.yaml", text)
 
 
 def companions(name: str) -> list[Path]:

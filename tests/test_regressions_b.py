@@ -1,0 +1,52 @@
+"""What throttling, spillover and Azure's figures once got wrong, each as it was found."""
+
+from pathlib import Path
+
+import pytest
+
+import runs
+from ptubench.analysis.summary import summarize
+from ptubench.client.exchange import Exchange
+from ptubench.errors import UsageError
+from ptubench.record import Monitor, Series
+from ptubench.target.model import TargetOptions
+from ptubench.target.resolve import resolve_target
+from ptubench.waits import LONGEST, retry_after
+
+START = int(runs.STARTED.timestamp())
+IMPOSSIBLE = [1e308, -1e308, -5.0]
+
+
+@pytest.mark.parametrize("value", IMPOSSIBLE)
+@pytest.mark.parametrize("metric", ["AzureOpenAIRequests", "AzureOpenAIProvisionedManagedUtilizationV2"])
+def test_a_figure_of_azures_that_can_be_none_is_no_figure(tmp_path: Path, metric: str, value: float) -> None:
+    values = {START + 60 * k: value for k in range(2)}
+    series = Series(metric=metric, average=values, total=values)
+    told = Monitor(
+        of="run", asked_unix=START + 200, id="/x", deployment="d", span=(START, START + 120), series=(series,)
+    )
+    head = runs.head(window=(0.0, 120.0), duration=120, warmup=0)
+    path = runs.write(tmp_path / "run.jsonl", head, runs.ok(0, 1.0), runs.end(load_end=120.0, finished=122.0), told)
+    found = {row["name"]: row for row in summarize(path)["monitor"]["rows"]}
+
+    assert (found["requests"]["azure"], found["utilization"]["azure"]) == (None, None)
+
+
+def test_a_cloud_said_for_a_simulated_deployment_is_refused() -> None:
+    options = TargetOptions(simulate="gpt-4.1:15", cloud="moon")
+
+    with pytest.raises(UsageError, match="--cloud: a simulated deployment is in no cloud"):
+        resolve_target(options, {}, {}, workload_name="w")
+
+
+def test_an_exchange_knows_that_it_was_spilled() -> None:
+    exchange = Exchange()
+    before = exchange.spilled
+    exchange.keep_header(b"X-MS-Spillover-From-Deployment", b"ptu")
+
+    assert (before, exchange.spilled) == (False, True)
+
+
+@pytest.mark.parametrize("named", ["1e306", "9" * 190])
+def test_an_absurd_wait_is_one_that_timers_and_sums_can_hold(named: str) -> None:
+    assert retry_after({"retry-after": named}, 0.0) == LONGEST
