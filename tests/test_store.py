@@ -121,7 +121,8 @@ def test_a_torn_last_line_is_ignored_wherever_it_was_cut(tmp_path):
 def test_broken_lines_elsewhere_are_counted_and_said(tmp_path):
     path = tmp_path / "run.jsonl"
     rubbish = [b"\n", b"{]\n", b'{"type":"attempt"}\n', b"\xff\xfe\n", b"[" * 5000 + b"\n", b'{"type":"other"}\n']
-    path.write_bytes(record.encode(head()) + b"".join(rubbish) + b"".join(map(record.encode, [*steady(20), end()])))
+    roomy = head(target={"kind": "azure", "model": "gpt-4.1", "ptu": 1000})
+    path.write_bytes(record.encode(roomy) + b"".join(rubbish) + b"".join(map(record.encode, [*steady(20), end()])))
 
     result = summarize(path)
 

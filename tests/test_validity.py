@@ -126,7 +126,9 @@ NOTES = {
 def test_what_one_should_know_is_a_note_and_no_verdict(code, tmp_path):
     lines, changes = NOTES[code]
 
-    result = summary(tmp_path, *lines, **changes)
+    roomy = {"kind": "azure", "model": "gpt-4.1", "ptu": 1000}
+
+    result = summary(tmp_path, *lines, target=roomy, **changes)
 
     assert [note["code"] for note in result["notes"]] == [code]
     assert result["validity"]["verdict"] == "valid"

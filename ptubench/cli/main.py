@@ -61,7 +61,7 @@ def main() -> None:
         simulate.simulate.__signature__ = simulate.signature()  # type: ignore[attr-defined]
     app.command()(simulate.simulate)
     try:
-        raise SystemExit(app(standalone_mode=False))
+        raise SystemExit(app(prog_name="ptubench", standalone_mode=False))
     except PtubenchError as exc:
         typer.echo(f"error: {exc}", err=True)
         raise SystemExit(exc.exit_code) from None
