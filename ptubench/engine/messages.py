@@ -63,5 +63,3 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done", tag_field="typ
     stopped: bool = False
     problem: str | None = None
     """Why it gave up."""
-    crashed: bool = False
-    """The problem is a fault of ours."""

@@ -51,7 +51,7 @@ def main() -> None:
         except PtubenchError as exc:
             write(msgspec.json.encode(Done(problem=str(exc))) + b"\n")
         except Exception:  # noqa: BLE001 - the parent must hear of it, whatever it is
-            write(msgspec.json.encode(Done(problem=traceback.format_exc(limit=-3), crashed=True)) + b"\n")
+            write(msgspec.json.encode(Done(problem=traceback.format_exc(limit=-3))) + b"\n")
     # The listening thread is blocked in a read, which an orderly end of the interpreter would stumble over.
     os._exit(0)
 
