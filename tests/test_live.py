@@ -47,7 +47,7 @@ def test_a_line_tells_time_rates_and_losses():
 @pytest.mark.parametrize(
     ("changes", "begin"),
     [
-        ({"phase": "connecting", "now": 0.0}, "connecting: before the load"),
+        ({"phase": "probing", "now": 0.0}, "probing: before the load"),
         ({"phase": "warm-up", "now": 0.4}, "warm-up: 0s of 30s, 30s left"),
         ({"phase": "drain", "now": 31.0}, "drain: at most 59s for 58 in flight; "),
     ],

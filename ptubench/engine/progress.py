@@ -27,7 +27,7 @@ class Progress:
     """When the load was stopped; None unless a signal ended it before `duration`."""
     now: float = 0.0
     phase: str = "warm-up"
-    """`connecting`, `warm-up`, `load` or `drain`."""
+    """`probing`, `warm-up`, `load` or `drain`."""
     sent: int = 0
     """Attempts."""
     again: int = 0

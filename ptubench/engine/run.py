@@ -102,6 +102,15 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
     # Early, so that their imports run while the target is probed; their configuration follows.
     starting = [asyncio.create_task(spawn("ptubench.engine.worker")) for _ in range(order.workers)]
     stack.push_async_callback(_end_all, starting)
+    order.watch(
+        Progress(
+            duration=workload.duration,
+            warmup=workload.warmup,
+            drain=workload.drain,
+            planned=order.plan.count,
+            phase="probing",
+        )
+    )
     reached, diverted = await _reach(order, stack)
     target = reached.target
     for warning in _warnings(reached, diverted):

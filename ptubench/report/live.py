@@ -61,8 +61,8 @@ class View:
     def update(self, progress: Progress) -> None:
         """Show `progress`, unless the last redraw (0.25 s) or line (5 s) is too recent."""
         now = self._clock()
-        if now < self._due:
-            return
+        if now < self._due or (progress.phase == "probing" and not self._redraws):
+            return  # in a pipe, the first line is of the load
         self._due = now + (_REDRAW_S if self._redraws else _LINE_S)
         if self._redraws:
             self._live.update(rows(self._title, progress), refresh=True)
@@ -140,7 +140,7 @@ def _clock_row(progress: Progress) -> RenderableType:
 
 def _where(progress: Progress) -> str:
     """Time gone and time left, or what is being waited for."""
-    if progress.phase == "connecting":
+    if progress.phase == "probing":
         return "before the load"
     if progress.phase == "drain":
         ended = progress.duration if progress.load_end is None else progress.load_end
