@@ -23,6 +23,10 @@ REASONING_SUMMARY = "reasoning_summary"
 """The flag of an answer that showed a summary of its reasoning: text, and none of the reasoning tokens that it counts."""
 
 
+RETRIED_INSIDE = "retried_inside"
+"""The flag of a call that the user's own client had sent before, out of our sight."""
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="attempt", tag_field="type", gc=False):
     """One HTTP exchange for a request, from due to end."""
 
@@ -85,7 +89,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     resent: bool = False
     """Sent again on a new connection, since a reused one closed before any byte of the answer."""
     flags: tuple[str, ...] = ()
-    """What is no failure: the oddities `no_done` and `bytes_after_end`, `THROTTLED_IN_BAND` and `REASONING_SUMMARY`."""
+    """What is no failure: the oddities `no_done` and `bytes_after_end`, `THROTTLED_IN_BAND`, `REASONING_SUMMARY` and `RETRIED_INSIDE`."""
 
     @property
     def outcome(self) -> Outcome:
@@ -140,7 +144,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, tag="head", tag_field="typ
     workload: Workload
     workload_hash: str
     window: tuple[float, float]
-    """[end of warm-up, end of load), as planned."""
+    """[end of warm-up by the rule `fixed`, end of load), as planned."""
     planned: int | None
     """Requests of the whole run; None for a closed loop."""
     target: dict[str, Any]
@@ -153,6 +157,10 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, tag="head", tag_field="typ
     warnings: tuple[str, ...] = ()
     divert_to: dict[str, Any] | None = None
     """The second target of `on_429: divert`, described as `target` is; None without."""
+    divert_probe: dict[str, Any] | None = None
+    """What the probe call to the second target found."""
+    clock: Literal["real", "virtual"] = "real"
+    """virtual: a clock that jumps, in one process with the simulated deployment; nothing of it says how fast a client was."""
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="type"):

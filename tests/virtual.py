@@ -1,9 +1,8 @@
-"""A clock that jumps: an event loop whose waits take no time, and a scripted service on it, without a socket."""
+"""A scripted service on a clock that jumps, without a socket."""
 
 import asyncio
 import contextlib
 import json
-import selectors
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -15,42 +14,18 @@ from ptubench.client.make import Client, make_client
 from ptubench.engine.generator import Load, Route, drain, offer
 from ptubench.load.plan import Request, make_plan
 from ptubench.record import Attempt, Dropped
+from ptubench.virtual import clock
 from ptubench.workload.model import ClosedLoop, Timeouts, Workload
 
 EPOCH = 1_790_000_000.0
 """What the wall clock reads when a virtual loop begins."""
-_PATIENCE = 10.0  # real seconds for a thread, which no jump can hurry
 
 
-class _Selector(selectors.DefaultSelector):
-    """Asked to wait, it moves the clock instead."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None):
-        if timeout is None:  # nothing is due: only a thread can go on
-            ready = super().select(_PATIENCE)
-            if not ready:
-                raise RuntimeError("everything waits and nothing is due")
-            return ready
-        ready = super().select(0)
-        if not ready:
-            self.now += max(0.0, timeout)
-        return ready
-
-
-class Loop(asyncio.SelectorEventLoop):
-    """An event loop with a clock of its own, which begins at 0."""
+class Loop(clock.Loop):
+    """A virtual loop that begins at `EPOCH`."""
 
     def __init__(self) -> None:
-        self._virtual = _Selector()
-        super().__init__(self._virtual)
-
-    def time(self) -> float:
-        return self._virtual.now
-
-    def wall(self) -> float:
-        return EPOCH + self._virtual.now
+        super().__init__(EPOCH)
 
 
 def run(main: Callable[[], Any]) -> Any:

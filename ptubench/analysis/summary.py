@@ -6,6 +6,7 @@ by the time of the event.
 """
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,17 @@ import msgspec
 import numpy as np
 
 from ptubench import __version__
-from ptubench.analysis import checks, monitoring, stats, timeline, validity
+from ptubench.analysis import checks, limits, monitoring, reasoning, steady, timeline, validity
 from ptubench.analysis import requests as per_request
-from ptubench.analysis.columns import Bools, Run, load, select
+from ptubench.analysis.columns import Bools, Run, select
+from ptubench.analysis.gather import load
 from ptubench.analysis.metrics import By, due, due_slice, served_model
 from ptubench.analysis.metrics import metrics as metrics_of
+from ptubench.analysis.network import network
 from ptubench.analysis.notes import notes
 from ptubench.analysis.rates import Window
 from ptubench.analysis.requests import Requests
+from ptubench.analysis.steady import WarmUp
 from ptubench.errors import UsageError
 from ptubench.ptu.capacity import Capacity, capacity
 
@@ -41,7 +45,6 @@ _TARGET = (
     "client",
     "spillover",
 )
-_NETWORK = ("address", "private", "connect_ms", "tls_ms", "region", "place")
 
 
 def summarize(path: Path) -> dict[str, Any]:
@@ -50,10 +53,16 @@ def summarize(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: no file, no run file, or one that this version can't read.
     """
-    run = load(path)
+    return summary_of(load(path))
+
+
+def summary_of(run: Run) -> dict[str, Any]:
+    """The summary of a run whose lines were gathered, from a file or in memory."""
     everything = per_request.requests(run.attempts, run.drops, streams=run.head.workload.stream)
-    window, load_end, finished = _times(run, everything)
+    load_end, finished = _times(run, everything)
     what_it_is = _capacity(run.head.target)
+    warm_up = steady.warm_up(run, everything, what_it_is, load_end=load_end)
+    window = (warm_up.start, max(warm_up.start, load_end))
     offered = due(everything, window)
     metrics = metrics_of(run, run.attempts, everything, window, what_it_is, load_end=load_end)
     rows = select(run.attempts, due_slice(run.attempts.scheduled, window))
@@ -61,10 +70,10 @@ def summarize(path: Path) -> dict[str, Any]:
     summary = {
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": "ptubench", "version": __version__},
-        "run": _run(run, window, load_end),
+        "run": _run(run, window, load_end, warm_up),
         "workload": msgspec.to_builtins(run.head.workload),
-        "target": _target(run, what_it_is),
-        "network": _network(run),
+        "target": _target(run, what_it_is, metrics["tpm"]["reasoning"]),
+        "network": network(run),
         "metrics": metrics,
         "monitor": compared,
         "groups": _groups(run, everything, window, what_it_is, load_end=load_end),
@@ -73,19 +82,20 @@ def summarize(path: Path) -> dict[str, Any]:
         "validity": validity.assess(
             run,
             offered,
-            of=validity.client(run, window),
+            of=limits.client(run, window),
             asked=metrics["asked"],
             typical=metrics["ttft"]["p50"] or metrics["e2e"]["p50"],
             answers=int(np.count_nonzero(rows.status)),
             compared=compared,
+            warm_up=warm_up,
         ),
         "notes": notes(run, offered.select(offered.by_target), metrics, window=window, capacity=what_it_is),
     }
     return summary | {"checks": [_check(text, summary) for text in run.head.workload.checks]}
 
 
-def _times(run: Run, requests: Requests) -> tuple[Window, float, float]:
-    """The window as it was (shorter when the run was stopped), when the load ended, and when the last thing happened."""
+def _times(run: Run, requests: Requests) -> tuple[float, float]:
+    """When the load ended (earlier than planned when the run was stopped), and when the last thing happened."""
     head, end, ticks = run.head, run.end, run.ticks.t
     seen = [requests.scheduled, run.attempts.end, ticks + 1.0]
     last = max((float(np.nanmax(times)) for times in seen if np.any(~np.isnan(times))), default=0.0)
@@ -93,9 +103,8 @@ def _times(run: Run, requests: Requests) -> tuple[Window, float, float]:
         load_end, finished = end.load_end, max(last, end.finished)
     else:
         load_end = finished = last
-    start, planned_end = (min(max(time, 0.0), _LONGEST) for time in head.window)
-    load_end = max(0.0, min(load_end, planned_end))
-    return (start, max(start, load_end)), load_end, max(finished, load_end)
+    load_end = max(0.0, min(load_end, head.window[1], _LONGEST))
+    return load_end, max(finished, load_end)
 
 
 def _groups(
@@ -128,7 +137,7 @@ def _groups(
     }
 
 
-def _run(run: Run, window: Window, load_end: float) -> dict[str, Any]:
+def _run(run: Run, window: Window, load_end: float, warm_up: WarmUp) -> dict[str, Any]:
     head = run.head
     return {
         "id": head.run_id,
@@ -137,10 +146,19 @@ def _run(run: Run, window: Window, load_end: float) -> dict[str, Any]:
         "seed": head.seed,
         "salt": head.salt,
         "workload_hash": head.workload_hash,
-        "file": os.fsencode(run.path).decode("utf-8", "replace"),  # a file name may be no text
+        # A file name may be no text.
+        "file": None if run.path is None else os.fsencode(run.path).decode("utf-8", "replace"),
         "duration_s": load_end,
         "window_s": list(window),
+        "warmup": {
+            "rule": warm_up.rule,
+            "start_s": warm_up.start,
+            "reason": warm_up.reason,
+            "text": warm_up.text,
+            "at_least": None if warm_up.at_least is None else asdict(warm_up.at_least),
+        },
         "ended": run.end.ended if run.end is not None else "killed",
+        "clock": head.clock,
     }
 
 
@@ -156,15 +174,18 @@ def _capacity(target: dict[str, Any]) -> Capacity | None:
     return found if found is not None and found.tpm > 0 else None
 
 
-def _target(run: Run, what_it_is: Capacity | None) -> dict[str, Any]:
-    """What the head says of the target, the model that the answers name, and the capacity that was reckoned with."""
+def _target(run: Run, what_it_is: Capacity | None, reasoning_tpm: float | None) -> dict[str, Any]:
+    """What the head says of the target, what the answers tell of its model, and the capacity that was reckoned with."""
     target = dict.fromkeys(_TARGET) | {"api": "chat"} | run.head.target
     if target.get("simulate") is None and run.end is not None and run.end.simulated is not None:
         target["simulate"] = run.end.simulated.get("assumed")  # one that somebody else had started
+    served = served_model(run, select(run.attempts, run.attempts.by_target))
     return target | {
-        "model_served": served_model(run, select(run.attempts, run.attempts.by_target)),
+        "model_served": served,
+        **reasoning.said(run, model_served=served, reasoning_tpm=reasoning_tpm),
         "client": run.head.workload.client,
         "divert_to": run.head.divert_to,
+        "divert_probe": _divert_probe(run),
         "capacity": None
         if what_it_is is None
         else {
@@ -176,19 +197,12 @@ def _target(run: Run, what_it_is: Capacity | None) -> dict[str, Any]:
     }
 
 
-def _network(run: Run) -> dict[str, Any]:
-    """What the head says of the way to the target; connect (TCP and proxy) and TLS times of the whole run, in ms."""
-    tls = run.attempts.tls_s
-    connect = run.attempts.connect_s - np.nan_to_num(tls)
-    times = {
-        name: {key: _milliseconds(stats.percentile(values, key)) for key in ("p50", "p95")}
-        for name, values in (("connect_ms", connect), ("tls_ms", tls))
-    }
-    return dict.fromkeys(_NETWORK) | run.head.network | times
-
-
-def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds * 1000
+def _divert_probe(run: Run) -> dict[str, Any] | None:
+    """What the probe call to the second target found."""
+    found = run.head.divert_probe
+    if found is None:
+        return None
+    return {"status": found.get("status"), "model": found.get("model"), "left_out": reasoning.names_left_out(found)}
 
 
 def _check(text: str, summary: dict[str, Any]) -> dict[str, Any]:

@@ -68,6 +68,8 @@ class Load:
     clock: Callable[[], float] = perf_counter
     wall: Callable[[], float] = time
     """Seconds since the epoch, for waits that are given as a date."""
+    resolution: float = 0.001
+    """Of the event loop's timers, in seconds; 0 where they are exact."""
     in_flight: int = 0
     """Requests that have begun and are not over; one that waits for its next attempt is not over."""
     sent: int = 0
@@ -88,8 +90,8 @@ class Load:
     async def until(self, due: float) -> None:
         """Sleep until a moment of the run; never less."""
         while (wait := due - self.now()) > 0:  # noqa: ASYNC110 - waits for a time, not for an event
-            # Timers have a resolution of a millisecond; rounded up, none is early.
-            await asyncio.sleep(math.ceil(wait * 1000) / 1000)
+            # Rounded up to what timers can tell apart, none is early.
+            await asyncio.sleep(math.ceil(wait / self.resolution) * self.resolution if self.resolution else wait)
 
     def start(
         self, request: Request, body: bytes, due: float, *, lane: int | None = None, lane_wait: float = 0.0
@@ -274,14 +276,14 @@ async def _lane(load: Load, closed: ClosedLoop, lane: int) -> None:
         load.taken += 1
         # Shielded: stopping the lane must not cut what it has in flight.
         attempt = await asyncio.shield(load.start(request, body, due, lane=lane, lane_wait=wait))
-        wait = _wait_after(attempt)
+        wait = _wait_after(attempt, load.wall())
         due = load.now() + wait + closed.think_time
 
 
-def _wait_after(attempt: Attempt) -> float:
+def _wait_after(attempt: Attempt, now_unix: float) -> float:
     """How long a lane keeps away, so that it never spins: after a 429 what the service asks for, and a lane fails once a second."""
     if attempt.outcome == "throttled":
-        return retry_after(attempt.headers, time()) or LANE_WAIT
+        return retry_after(attempt.headers, now_unix) or LANE_WAIT
     if attempt.outcome == "failed":
         return max(0.0, LANE_WAIT - ((attempt.end or attempt.taken) - attempt.taken))
     return 0.0

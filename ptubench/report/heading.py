@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ptubench.report import words
+from ptubench.report.network import network
 from ptubench.report.text import badge, untrusted
 from ptubench.units import duration_text, number_text
 from ptubench.workload.model import Workload
@@ -22,6 +23,7 @@ _VERDICTS = {
     "degraded": "read the numbers with the reasons in mind",
     "invalid": "do not use the numbers",
 }
+_SIMULATED = "all of it was simulated: there is no client whose delays could be in the numbers"
 _ENDED = {
     "stopped": "stopped by a signal: partial",
     "aborted": "stopped at once by a second signal: partial",
@@ -34,7 +36,9 @@ def heading(summary: Mapping[str, Any]) -> RenderableType:
     """What one must know before reading any number."""
     workload = msgspec.convert(summary["workload"], Workload)
     target, run = summary["target"], summary["run"]
-    title = Text.assemble(badge(target["kind"]), "  ", untrusted(workload.name, "bold", limit=50))
+    title = Text.assemble(
+        badge(target["kind"], clock=run.get("clock", "real")), "  ", untrusted(workload.name, "bold", limit=50)
+    )
     title.append_text(Text.assemble("  ", untrusted(workload.description, "dim", limit=200)))
     title.no_wrap, title.overflow = True, "ellipsis"
     grid = Table.grid(padding=(0, 2))
@@ -48,13 +52,22 @@ def heading(summary: Mapping[str, Any]) -> RenderableType:
     if isinstance(target.get("simulate"), Mapping):
         grid.add_row(Text("assumed"), Text(words.assumed(target["simulate"])))
     grid.add_row(Text("load"), Text(words.load(workload.load)))
+    sent = words.parameters(
+        workload.parameters, reasons=bool(target.get("reasoning")), left_out=target.get("left_out") or ()
+    )
+    if sent:
+        grid.add_row(Text("parameters"), Text(sent))
     grid.add_row(Text("window"), _window(run))
+    if run["warmup"]["rule"] != "fixed":
+        grid.add_row(Text("warm-up"), _warm_up(run["warmup"]))
     grid.add_row(Text("on 429"), Text(words.on_429(workload, target.get("divert_to"))))
     if target.get("content_filter"):
         grid.add_row(Text("filter"), untrusted(target["content_filter"], limit=64))
     if target.get("spillover"):
         grid.add_row(Text("spillover"), Text.assemble("to ", untrusted(target["spillover"], limit=64)))
-    grid.add_row(Text("verdict"), _verdict(summary["validity"]))
+    if (way := network(summary["network"])) is not None:
+        grid.add_row(Text("network"), way)
+    grid.add_row(Text("verdict"), _verdict(summary["validity"], virtual=run.get("clock") == "virtual"))
     if summary["checks"]:
         grid.add_row(Text("checks"), _checks(summary["checks"]))
     return Group(title, Text(), grid)
@@ -95,11 +108,20 @@ def _window(run: Mapping[str, Any]) -> Text:
     return window
 
 
-def _verdict(validity: Mapping[str, Any]) -> Text:
-    """The verdict and its reasons, a line each."""
+def _warm_up(decided: Mapping[str, Any]) -> Text:
+    """By which rule the window begins where it does, and why."""
+    style = "yellow" if decided["reason"] in ("not_saturated", "never_steady") else ""
+    return Text.assemble(untrusted(decided["rule"]), ": ", untrusted(decided["text"], style, limit=400))
+
+
+def _verdict(validity: Mapping[str, Any], *, virtual: bool) -> Text:
+    """The verdict and its reasons, a line each; on a virtual clock no client took part."""
     verdict = validity["verdict"]
     style = _VERDICT_STYLES.get(verdict, "bold")
-    text = Text.assemble(untrusted(verdict.upper(), style), f"  {_VERDICTS.get(verdict, '')}")
+    text = Text.assemble(
+        untrusted(verdict.upper(), style),
+        f"  {_SIMULATED if virtual and verdict == 'valid' else _VERDICTS.get(verdict, '')}",
+    )
     for reason in validity["reasons"]:
         text.append("\n- ").append_text(untrusted(reason["text"], limit=300))
     return text

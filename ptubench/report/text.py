@@ -68,10 +68,11 @@ def untrusted(value: object, style: str = "", *, limit: int = 80) -> Text:
     return Text("–" if value is None else clean(value, limit), style=style)
 
 
-def badge(kind: str) -> Text:
-    """SIMULATED or REAL: what nobody who looks at a number may overlook."""
+def badge(kind: str, *, clock: str = "real") -> Text:
+    """SIMULATED or REAL, and which clock: what nobody who looks at a number may overlook."""
     if kind == "simulated":
-        return Text(" SIMULATED ", style="bold black on yellow")
+        words = "SIMULATED, on a virtual clock" if clock == "virtual" else "SIMULATED"
+        return Text(f" {words} ", style="bold black on yellow")
     return Text(" REAL ", style="bold white on blue")
 
 

@@ -6,7 +6,6 @@ was really sent when. Times are `time.perf_counter`, so on one machine they can 
 
 import asyncio
 import hmac
-import math
 import os
 import re
 import time
@@ -18,7 +17,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from ptubench.errors import UsageError
-from ptubench.sim import chat, responses
+from ptubench.sim import chat, responses, said
 from ptubench.sim.deployment import Admitted, Call, Deployment, Refused
 from ptubench.sim.options import SimOptions
 from ptubench.sim.spillover import Resource
@@ -132,7 +131,7 @@ class _Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived = time.perf_counter()
         path = scope["path"]
-        exchange = _Exchange(receive, send, {"x-ms-region": REGION, "x-ptubench-simulated": self._options.label})
+        exchange = _Exchange(receive, send, {"x-ms-region": REGION, **said.common(self._options)})
         if path in _RESPONSES or path in _CHAT or _CLASSIC.fullmatch(path):
             await self._answer(Entry(request_id=str(uuid.uuid4()), arrived=arrived), scope, exchange)
         elif path == "/simulator/state":
@@ -181,19 +180,13 @@ class _Front:
         if asked and not _NAME.fullmatch(asked):
             raise chat.BadRequest("The spillover deployment does not exist.", code="DeploymentNotFound")
         now = time.perf_counter()
-        by, answer, error = self._resource.offer(now, call, spill=bool(asked))
-        entry.level, entry.prompt_tokens = answer.level, call.prompt
+        offered = self._resource.offer(now, call, spill=bool(asked))
+        answer = offered.answer
+        entry.level, entry.prompt_tokens, entry.spilled = answer.level, call.prompt, offered.error
         entry.retry_after_ms = answer.retry_after_ms if isinstance(answer, Refused) else None
-        if error is not None:
-            entry.spilled = error
-            exchange.say("x-ms-spillover-from-deployment", name)
-            exchange.say("x-ms-spillover-error", str(error))
-            name = asked or by.options.deployment or name
-        exchange.say("x-ms-deployment-name", name)
-        if by.options.type == "standard":
-            exchange.say("x-ratelimit-limit-tokens", f"{by.capacity.tpm:.0f}")
-            exchange.say("x-ratelimit-remaining-tokens", str(by.remaining(now)))
-        return by, answer
+        for header, value in said.answered_by(offered, now, name=name, asked=asked).items():
+            exchange.say(header, value)
+        return offered.by, answer
 
     async def _complete(
         self,
@@ -305,15 +298,8 @@ async def _until(due: float, left: asyncio.Future[Any]) -> None:
 
 def _refusal(refused: Refused, call: Call, options: SimOptions, entry: Entry, request: Request) -> Exception:
     """The answer to a call that is not answered."""
-    if refused.status == 400:
-        return chat.too_long(call.prompt, options.prompt_limit)
-    if refused.retry_after_ms is None:
-        message = "The service is temporarily unable to process your request. Please try again later."
-        return Reply(refused.status, chat.error(message, code=str(refused.status)))
-    seconds = math.ceil(refused.retry_after_ms / 1000)
-    message = f"The deployment is at its capacity. Please retry after {seconds} seconds."
-    headers = {"retry-after": str(seconds), "retry-after-ms": str(refused.retry_after_ms)}
-    if options.in_band and request.stream and isinstance(request, responses.Request):
-        stream = responses.refusal(entry.request_id, int(time.time()), options.served, message)
-        return Reply(200, stream, {**headers, "content-type": _EVENT_STREAM})
-    return Reply(429, chat.error(message, code="429"), headers)
+    told = said.refusal(refused, call, options)
+    if options.in_band and told.status == 429 and request.stream and isinstance(request, responses.Request):
+        stream = responses.refusal(entry.request_id, int(time.time()), options.served, told.message)
+        return Reply(200, stream, {**told.headers, "content-type": _EVENT_STREAM})
+    return Reply(told.status, told.body, told.headers)

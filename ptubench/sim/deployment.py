@@ -97,6 +97,8 @@ class Deployment:
         self.options = options
         self.capacity = options.capacity
         self.target_tps = options.target_tps
+        self.served = options.served
+        self._prompt_limit = options.prompt_limit  # looked up in the catalogue: once, not for each call
         depth = self.capacity.per_second * options.depth
         self._bucket = Bucket(drain=self.capacity.per_second, depth=depth, level=options.level * depth, now=now)
         self._cache = PromptCache(ttl=options.cache_ttl)
@@ -165,7 +167,7 @@ class Deployment:
         options = self.options
         self._offered += 1
         luck = call.key + str(self._offered).encode()  # another one for each attempt of a call
-        if options.prompt_limit is not None and call.prompt > options.prompt_limit:
+        if self._prompt_limit is not None and call.prompt > self._prompt_limit:
             return Refused(level=level, status=400)
         if options.errors and chance(options.seed, b"errors" + luck) < options.errors:
             return Refused(level=level, status=500 if self._offered % 2 else 503)

@@ -1,0 +1,187 @@
+"""The same requests at many sizes of one deployment: which of them are large enough, whatever the bucket's depth is.
+
+Each size is one run on the virtual clock, judged by how much it refuses and by its busiest minute. Azure does not publish
+the depth of the bucket, so the answer is tried with other depths too, and the largest answer stands.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ptubench.analysis import checks
+from ptubench.analysis.checks import Rule
+from ptubench.load.plan import make_plan
+from ptubench.virtual.run import Trial, summary
+from ptubench.workload.model import Workload
+
+DEPTHS = (10.0, 30.0, 60.0, 120.0)
+"""Seconds of full capacity: the depths that an answer is tried with."""
+REFUSED, HEADROOM = 0.01, 0.90
+"""What may be refused, and how full the busiest minute may be, where nothing else is said."""
+NOT_JUDGED = "not judged (simulated)"
+
+_TOLD = (
+    "refused.",
+    "throttled.",
+    "attempts.",
+    "requests.",
+    "rpm.",
+    "tpm.",
+    "utilization.estimated.",
+    "utilization.simulated.",
+)
+"""What a simulation can tell: what the arithmetic of the bucket makes of the requests."""
+_UTILIZATION = ("utilization.estimated.", "utilization.simulated.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judging:
+    """By what a size is judged."""
+
+    rules: tuple[Rule, ...]
+    beside: tuple[Rule, ...]
+    """The workload's rules that no simulation can judge: those on latencies, which are assumed, and on failures."""
+
+
+class Step(NamedTuple):
+    """How far a sweep is."""
+
+    done: int
+    planned: int
+    """Runs in all, as far as that is known."""
+    ptu: int
+    depth: float
+
+
+def judging(workload: Workload, *, headroom: float | None = None, refused: float = REFUSED) -> Judging:
+    """The rules for a workload: its own, and the defaults where it has none of the kind.
+
+    Args:
+        workload: resolved; rules on `refused` take the place of `refused`, rules on utilization that of the default headroom.
+        headroom: the share of its capacity that a deployment may use in its busiest minute; None for the default.
+        refused: the share of requests that may be refused.
+
+    Raises:
+        UsageError: a rule of the workload that is none.
+    """
+    own = [checks.parse(text, where=f"{workload.name}: checks") for text in workload.checks]
+    told = [rule for rule in own if rule.metric.startswith(_TOLD)]
+    defaults = []
+    if not any(rule.metric.startswith("refused.") for rule in told):
+        defaults.append(f"refused.ratio <= {refused:.4g}")
+    if headroom is not None or not any(rule.metric.startswith(_UTILIZATION) for rule in told):
+        defaults.append(f"utilization.simulated.peak_minute <= {HEADROOM if headroom is None else headroom:.4g}")
+    rules = (*(checks.parse(text, where="size") for text in defaults), *told)
+    return Judging(rules=rules, beside=tuple(rule for rule in own if rule not in told))
+
+
+def sweep(
+    trial: Trial,
+    sizes: Sequence[int],
+    by: Judging,
+    *,
+    depths: Sequence[float] = DEPTHS,
+    watch: Callable[[Step], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Run a trial at every size, and around the answer at other depths, one run after another.
+
+    Args:
+        trial: what is run; of its deployment only `ptu` and `depth` are varied, and its `depth` is the assumed one.
+        sizes: deployable sizes, in PTU.
+        by: what a size must hold.
+        depths: of the bucket, in seconds.
+        watch: told before each run.
+
+    Returns:
+        `sizes`: a row each (`tried`), ascending, at the assumed depth. `by_depth`: for each depth the smallest size that passes
+        with all larger ones of the list; None for none. `recommended`: the largest of these, None if one of them is None.
+        `depths`: what the runs at other depths gave. `depends_on_depth`: whether the depths disagree.
+
+    Raises:
+        UsageError: as `virtual.run.lines`.
+    """
+    ladder = sorted(set(sizes))
+    if trial.plan is None:
+        trial = replace(trial, plan=make_plan(trial.workload))
+    assumed = trial.options.depth
+    others = [depth for depth in sorted(set(depths)) if depth != assumed]
+    progress = _Progress(watch, len(ladder))
+
+    def run(ptu: int, depth: float) -> dict[str, Any]:
+        progress.step(ptu, depth)
+        return tried(replace(trial, options=msgspec.structs.replace(trial.options, ptu=ptu, depth=depth)), by)
+
+    rows = [run(ptu, assumed) for ptu in ladder]
+    answers = {assumed: smallest([(row["ptu"], row["passed"]) for row in rows])}
+    varied: list[dict[str, Any]] = []
+    if (answer := answers[assumed]) is not None:
+        place = ladder.index(answer)
+        near = ladder[max(0, place - 1) : place + 2]
+        progress.planned += len(near) * len(others)
+        for depth in others:
+            found = [run(ptu, depth) for ptu in near]
+            for ptu in ladder[place + 2 :]:
+                if found[-1]["passed"]:
+                    break
+                progress.planned += 1
+                found.append(run(ptu, depth))
+            answers[depth] = smallest([(row["ptu"], row["passed"]) for row in found])
+            varied += map(_short, found)
+    told = [answer for answer in answers.values() if answer is not None]
+    return {
+        "depth_s": assumed,
+        "sizes": rows,
+        "recommended": max(told) if len(told) == len(answers) else None,
+        "by_depth": {f"{depth:g}": answers[depth] for depth in sorted(answers)},
+        "depths": varied,
+        "depends_on_depth": len(set(answers.values())) > 1,
+    }
+
+
+def tried(trial: Trial, by: Judging) -> dict[str, Any]:
+    """One run, judged: {ptu, depth_s, metrics, checks, passed}; what was not measured does not pass."""
+    told = summary(trial)
+    rows = [checks.judge(rule, told) for rule in by.rules]
+    beside = [checks.judge(rule, told) | {"passed": None, "why": NOT_JUDGED} for rule in by.beside]
+    return {
+        "ptu": trial.options.ptu,
+        "depth_s": trial.options.depth,
+        "metrics": told["metrics"],
+        "checks": [*rows, *beside],
+        "passed": all(row["passed"] for row in rows),
+    }
+
+
+class _Progress:
+    def __init__(self, watch: Callable[[Step], None], planned: int) -> None:
+        self.planned = planned
+        self._watch = watch
+        self._done = 0
+
+    def step(self, ptu: int, depth: float) -> None:
+        self._watch(Step(self._done, self.planned, ptu, depth))
+        self._done += 1
+
+
+def smallest(sizes: Sequence[tuple[int, bool]]) -> int | None:
+    """The smallest size that passes with all larger ones: of mixed calls a larger one can refuse more by luck."""
+    found = None
+    for ptu, passed in reversed(sizes):
+        if not passed:
+            break
+        found = ptu
+    return found
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a run at another depth."""
+    metrics = row["metrics"]
+    return {
+        "ptu": row["ptu"],
+        "depth_s": row["depth_s"],
+        "passed": row["passed"],
+        "refused_ratio": metrics["refused"]["ratio"],
+        "peak_minute": (metrics["utilization"]["simulated"] or {}).get("peak_minute"),
+    }
