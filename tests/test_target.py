@@ -330,7 +330,10 @@ FILE = {"endpoint": R, "deployment": "d"}
             {"endpoint": R, "deployment": "d", "key_env": "0f23456789abcdef0f23456789abcdef"},
             "--key-env: takes the name of an environment variable, such as AZURE_OPENAI_API_KEY, and never the key itself",
         ),
-        ({"endpoint": R, "deployment": "d", "auth": "magic"}, "--auth: `magic` is not one of auto, key, entra, none"),
+        (
+            {"endpoint": R, "deployment": "d", "auth": "magic"},
+            "--auth: `magic` is not one of auto, key, token, entra, none",
+        ),
         (
             {"endpoint": "https://x.test/v1", "deployment": "d", "auth": "entra"},
             "--auth entra: Entra tokens are for Azure, and this target is an OpenAI-compatible server",

@@ -1,18 +1,18 @@
-"""Entra tokens for targets that take no key: asked from azure-identity, renewed before they end.
+"""Entra tokens for targets that take no key: asked from azure-identity, or ready in the environment.
 
 The token goes from here into request headers and nowhere else.
 """
 
 import asyncio
+import base64
 from typing import Any, Protocol
 
-from ptubench.azure.cloud import CLOUDS, cloud_of
+import msgspec
+
+from ptubench.azure.cloud import CLOUDS, Cloud, cloud_of
 from ptubench.errors import TargetRefused, UsageError
 from ptubench.secret import shown
 from ptubench.target.model import Target
-
-RENEW_BEFORE = 300.0
-"""Seconds before its end at which a token is renewed."""
 
 
 class Credential(Protocol):
@@ -23,10 +23,40 @@ class Credential(Protocol):
 
 
 def scope(target: Target) -> str:
-    """The scope whose token the target accepts: that of its cloud, for v1 or for classic endpoints."""
+    """The scope whose token the target accepts: as it was said, else that of its cloud, for v1 or for classic endpoints."""
+    cloud = _cloud(target)
+    return target.scope or (cloud.classic if target.style == "classic" else cloud.v1)
+
+
+def other_scope(target: Target) -> str:
+    """The one to try where the target takes no tokens of `scope`."""
+    for cloud in (_cloud(target), CLOUDS["public"]):
+        others = [wanted for wanted in (cloud.v1, cloud.classic) if wanted != scope(target)]
+        if others:
+            return others[0]
+    raise AssertionError  # the public cloud has two
+
+
+def _cloud(target: Target) -> Cloud:
     host = target.url.split("/")[2].rsplit(":", 1)[0]
-    cloud = CLOUDS[target.cloud] if target.cloud is not None else cloud_of(host)
-    return cloud.classic if target.style == "classic" else cloud.v1
+    return CLOUDS[target.cloud] if target.cloud is not None else cloud_of(host)
+
+
+class _Claims(msgspec.Struct):
+    exp: float | None = None
+
+
+def ends(token: str) -> float | None:
+    """When a token ends by its own word, in seconds since the epoch; None for one that does not tell.
+
+    The claims of a JSON web token are the second of its three parts, base64url without padding (RFC 7519, RFC 7515).
+    """
+    _, _, rest = token.partition(".")
+    claims = rest.partition(".")[0]
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)), type=_Claims).exp
+    except (ValueError, msgspec.DecodeError):
+        return None
 
 
 def default_credential(authority: str | None = None, *, asked_by: str = "--auth entra") -> Credential:

@@ -1,6 +1,9 @@
 """A second opinion: the same requests through httpx2, HTTP/2 included where its extra is installed.
 
-Stamps when httpx2 hands a piece over, which is later than the bytes arrived.
+Answers are stamped when httpx2 hands a piece over, which is later than the bytes arrived; what comes before them, by
+its trace (https://www.encode.io/httpcore/extensions/, "trace"). It does not see bytes after the end of an answer, and
+may take them for the next one. With HTTP/2 the streams share a connection: a call that waits for its turn is not
+sent yet, and silence is judged for all of them together.
 """
 
 import asyncio
@@ -8,33 +11,38 @@ import contextlib
 import importlib.util
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import perf_counter
+from typing import Any
 
 import httpx2
 
 from ptubench.client import judge
-from ptubench.client.connect import Address, secrets
+from ptubench.client.connect import Address, no_socket, secrets
 from ptubench.client.exchange import Exchange, GapSink, fixed_headers
-from ptubench.client.http1 import MAX_BODY
+from ptubench.client.http1 import MAX_BODY, MAX_HEADERS
 from ptubench.stream import sse
 from ptubench.stream.answer import BadEvent, one_line
 from ptubench.stream.apis import Api
 from ptubench.workload.model import Timeouts
 
-_KINDS: tuple[tuple[type[Exception], str], ...] = (
+_ROOTS: tuple[tuple[type[Exception], str], ...] = (
+    (ssl.SSLError, "tls"),
+    (socket.gaierror, "dns"),
+    (ConnectionRefusedError, "refused"),
+)
+"""What lies at the bottom of an exception of httpx2 says most."""
+_BEFORE: tuple[tuple[type[Exception], str], ...] = (
     (httpx2.ConnectTimeout, "connect_timeout"),
-    (httpx2.ReadTimeout, "idle_timeout"),
-    (httpx2.PoolTimeout, "connect_timeout"),
+    (httpx2.ReadTimeout, "first_byte_timeout"),
     (httpx2.ProxyError, "proxy"),
     (httpx2.ConnectError, "connect"),
-    (httpx2.RemoteProtocolError, "broken_stream"),
-    (httpx2.TransportError, "broken_stream"),
 )
+"""Before any of the answer; the others are `closed`."""
 
 
 class HttpxClient:
-    """Sends requests to one URL through one `httpx2.AsyncClient`. Connection times are inside its own pool: null."""
+    """Sends requests to one URL through one `httpx2.AsyncClient`, whose pool opens and keeps the connections."""
 
     def __init__(
         self,
@@ -51,7 +59,7 @@ class HttpxClient:
         self._where = where
         self._answer = api.answer
         self._stream = stream
-        self._total = timeouts.total
+        self._timeouts = timeouts
         self.gaps = GapSink()
         self._client = httpx2.AsyncClient(
             http2=importlib.util.find_spec("h2") is not None,
@@ -59,7 +67,6 @@ class HttpxClient:
             # Its own reading of the environment would send plain requests, key and all, through HTTP_PROXY.
             trust_env=False,
             proxy=where.proxy and httpx2.Proxy(f"http://{where.proxy.name}", headers=where.proxy.headers),
-            timeout=httpx2.Timeout(timeouts.idle, connect=timeouts.connect, pool=None),
             limits=httpx2.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
             follow_redirects=False,
         )
@@ -75,14 +82,29 @@ class HttpxClient:
         return 0
 
     async def send(self, body: bytes, exchange: Exchange) -> None:
-        """One exchange; every failure is named in it."""
+        """One exchange; every failure is named in it. A stale connection is replaced as the timed client does."""
         exchange.answer = self._answer()
-        exchange.sent = perf_counter()
+        await self._once(body, exchange)
+        reused = exchange.sent is not None and exchange.connect_s is None
+        if reused and exchange.failure == "closed":
+            exchange.restart()
+            exchange.resent = True
+            await self._once(body, exchange)
+
+    async def _once(self, body: bytes, exchange: Exchange) -> None:
+        limits = self._timeouts
+        # One object all along: `read` is the limit of the first byte until the headers are there.
+        timeout = {"connect": limits.connect, "read": limits.first_byte, "write": limits.idle, "pool": None}
+        extensions = {"timeout": timeout, "trace": _watch(exchange)}
         try:
-            async with asyncio.timeout(self._total), self._client.stream("POST", self._url, content=body) as answer:
+            async with (
+                asyncio.timeout(limits.total),
+                self._client.stream("POST", self._url, content=body, extensions=extensions) as answer,
+            ):
+                timeout["read"] = limits.idle
                 await self._read(exchange, answer)
         except TimeoutError:
-            judge.broken(exchange, "total_timeout", f"after {self._total:g} s")
+            judge.broken(exchange, "total_timeout", f"after {limits.total:g} s")
         except Exception as exc:  # noqa: BLE001 - more gets out of it than it names, and no attempt may be lost
             judge.broken(exchange, self._kind(exc, exchange), one_line(f"{type(exc).__name__}: {exc}"))
         if exchange.end is None:
@@ -95,6 +117,10 @@ class HttpxClient:
 
     async def _read(self, exchange: Exchange, answer: httpx2.Response) -> None:
         exchange.answered = perf_counter()
+        exchange.http = answer.http_version
+        if sum(len(name) + len(value) + 4 for name, value in answer.headers.raw) > MAX_HEADERS:
+            exchange.fail("headers_too_large", f"over {MAX_HEADERS // 1024} KiB")
+            return
         exchange.status = answer.status_code
         for name, value in answer.headers.raw:
             exchange.keep_header(name, value)
@@ -142,18 +168,48 @@ class HttpxClient:
         judge.stream(exchange, decoder, take)
 
     def _kind(self, exc: Exception, exchange: Exchange) -> str:
-        cause: BaseException | None = exc
-        while cause is not None:
-            if isinstance(cause, ssl.SSLError):
-                return "tls"
-            if isinstance(cause, socket.gaierror):
-                return "proxy" if self._where.proxy else "dns"
-            if isinstance(cause, ConnectionRefusedError):
-                return "proxy" if self._where.proxy else "refused"
-            cause = cause.__cause__ or cause.__context__
-        if exchange.answered is None and isinstance(exc, httpx2.ReadTimeout):
-            return "first_byte_timeout"
-        if exchange.answered is None and isinstance(exc, httpx2.RemoteProtocolError | httpx2.ReadError):
-            return "closed"
-        unknown = "closed" if exchange.answered is None else "broken_stream"
-        return next((kind for known, kind in _KINDS if isinstance(exc, known)), unknown)
+        """The failure kind of what httpx2 raised."""
+        before = exchange.answered is None
+        for cause in () if isinstance(exc, httpx2.TimeoutException) else _causes(exc):
+            kind = next((kind for known, kind in _ROOTS if isinstance(cause, known)), None)
+            if kind is not None:
+                return "proxy" if self._where.proxy and kind != "tls" else kind
+            if isinstance(cause, OSError) and no_socket(cause):
+                return "no_socket"
+            hint = getattr(cause, "error_status_hint", None)  # h11's word on what it could not parse
+            if before and hint is not None:
+                return "headers_too_large" if hint == 431 else "bad_http"
+        if not before:
+            return "idle_timeout" if isinstance(exc, httpx2.ReadTimeout) else "broken_stream"
+        return next((kind for known, kind in _BEFORE if isinstance(exc, known)), "closed")
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what led to it, down to the bottom."""
+    while exc is not None:
+        yield exc
+        exc = exc.__cause__ or exc.__context__
+
+
+def _watch(exchange: Exchange) -> Callable[[str, Mapping[str, Any]], Awaitable[None]]:
+    """What httpx2 calls while it works: fills in when the request left, and how its connection was opened."""
+    began = secured = 0.0
+
+    async def see(event: str, info: Mapping[str, Any]) -> None:
+        nonlocal began, secured
+        at = perf_counter()
+        step = event.partition(".")[2]  # whichever of its layers says so
+        if step == "connect_tcp.started":
+            began = at
+        elif step == "connect_tcp.complete":
+            exchange.connect_s = at - began
+            peer = info["return_value"].get_extra_info("server_addr")
+            exchange.peer = str(peer[0]) if peer else None
+        elif step == "start_tls.started":
+            secured = at
+        elif step == "start_tls.complete":
+            exchange.connect_s, exchange.tls_s = at - began, at - secured
+        elif step == "send_request_headers.started" and info["request"].method != b"CONNECT":
+            exchange.sent = at
+
+    return see

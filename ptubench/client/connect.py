@@ -6,12 +6,13 @@ Knows nothing of requests. A proxy's password stays inside `Proxy.authorization`
 import asyncio
 import base64
 import contextlib
+import errno
 import socket
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # there, though typeshed hides it
 
@@ -20,7 +21,9 @@ from ptubench.client.exchange import Exchange, Failed
 from ptubench.client.http1 import Connection
 from ptubench.errors import UsageError
 
+_Made = TypeVar("_Made", bound=asyncio.BaseProtocol)
 _MAX_TUNNEL_ANSWER = 64 * 2**10
+_OUT_OF_SOCKETS = frozenset((errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS))
 
 
 class Proxy(NamedTuple):
@@ -122,13 +125,18 @@ def secrets(headers: Mapping[str, str], where: Address) -> tuple[str, ...]:
     return secret.words(values)
 
 
+def no_socket(exc: OSError) -> bool:
+    """Whether it is this machine that had no file or port left for another connection."""
+    return exc.errno in _OUT_OF_SOCKETS
+
+
 async def open_connection(connection: Connection, where: Address, exchange: Exchange, limit: float) -> None:
     """Open TCP, tunnel and TLS for a connection; the times go into the exchange.
 
     Args:
         connection: the protocol that will own the transport.
         where: host, port, TLS and proxy.
-        exchange: receives `connect_s` and `tls_s`.
+        exchange: receives `connect_s`, `tcp_s`, `tls_s` and `peer`.
         limit: seconds for all of it.
 
     Raises:
@@ -137,7 +145,7 @@ async def open_connection(connection: Connection, where: Address, exchange: Exch
     began = perf_counter()
     try:
         async with asyncio.timeout(limit):
-            await _tcp(connection, where)
+            await _tcp(connection, where, exchange)
             if where.tls is not None:
                 secured = perf_counter()
                 await _tls(connection, where.tls, where.host)
@@ -153,15 +161,14 @@ async def open_connection(connection: Connection, where: Address, exchange: Exch
         exchange.peer = str(peer[0]) if peer else None
 
 
-async def _tcp(connection: Connection, where: Address) -> None:
-    loop = asyncio.get_running_loop()
+async def _tcp(connection: Connection, where: Address, exchange: Exchange) -> None:
     host, port = (where.proxy.host, where.proxy.port) if where.proxy else (where.host, where.port)
     via = "proxy " if where.proxy else ""
     try:
         if where.proxy is None:
-            await loop.create_connection(lambda: connection, host, port)
+            await _connect(lambda: connection, host, port, exchange)
             return
-        transport, tunnel = await loop.create_connection(_Tunnel, host, port)
+        transport, tunnel = await _connect(_Tunnel, host, port, exchange)
     except socket.gaierror as exc:
         raise Failed(
             "proxy" if via else "dns", f"{via}host name {host} could not be resolved: {exc.strerror}"
@@ -169,7 +176,8 @@ async def _tcp(connection: Connection, where: Address) -> None:
     except ConnectionRefusedError:
         raise Failed("proxy" if via else "refused", f"{via}{host}:{port} refused the connection") from None
     except OSError as exc:
-        raise Failed("proxy" if via else "connect", f"{via}{host}:{port}: {exc.strerror or exc}") from None
+        kind = "no_socket" if no_socket(exc) else "proxy" if via else "connect"
+        raise Failed(kind, f"{via}{host}:{port}: {exc.strerror or exc}") from None
     try:
         await tunnel.open(where, where.proxy)
     except BaseException:
@@ -177,6 +185,24 @@ async def _tcp(connection: Connection, where: Address) -> None:
         raise
     transport.set_protocol(connection)
     connection.connection_made(transport)
+
+
+async def _connect(
+    make: Callable[[], _Made], host: str, port: int, exchange: Exchange
+) -> tuple[asyncio.Transport, _Made]:
+    """Connect to the first address of a host that takes it; `tcp_s` is the handshake with that one alone."""
+    loop = asyncio.get_running_loop()
+    failed = OSError(f"{host} has no address")
+    for *_, at in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        began = perf_counter()
+        try:
+            made = await loop.create_connection(make, str(at[0]), port)
+        except OSError as exc:
+            failed = exc
+            continue
+        exchange.tcp_s = perf_counter() - began
+        return made
+    raise failed
 
 
 async def _tls(connection: Connection, context: ssl.SSLContext, host: str) -> None:

@@ -1,8 +1,8 @@
 """The user's own client code as the client: an SDK with its own retries, a gateway's library.
 
-The function is an async generator: it gets a `Call` and yields pieces of the answer as text, and may yield one
-mapping with the service's `usage`. It is measured as an application sees it: `sent` is the call of the
-function, and a piece arrives when it is yielded.
+The function is an async generator: it gets a `Call` and yields pieces of the answer as text. What it knows of the
+answer beside its text it yields as mappings (`FACTS`). It is measured as an application sees it: `sent` is the call
+of the function, and a piece arrives when it is yielded.
 """
 
 import asyncio
@@ -18,14 +18,19 @@ from typing import Any
 
 import msgspec
 
-from ptubench import secret
+from ptubench import failures, secret
 from ptubench.client.exchange import Exchange, GapSink
 from ptubench.errors import UsageError
+from ptubench.record import RETRIED_INSIDE
+from ptubench.stream import refusal
 from ptubench.stream.answer import OUTPUT, one_line
 from ptubench.stream.apis import Api
 from ptubench.workload.model import Timeouts
 
 Pieces = AsyncGenerator[str | Mapping[str, Any], None]
+FACTS: dict[str, Any] = {"headers": Mapping, "usage": Mapping, "model": str, "finish_reason": str, "retries": int}
+"""What a mapping may tell: the answer's headers, the service's usage, the model that answered, why it ended, and how
+often the function itself had sent the call again. A mapping with none of these names is the usage itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,27 +128,57 @@ class CustomClient:
                 if exchange.answered is None:
                     exchange.answered = at
                 if isinstance(piece, Mapping):
-                    answer.usage(piece)
+                    _note(exchange, piece)
+                elif not isinstance(piece, str):
+                    raise TypeError(f"the function yielded a {type(piece).__name__}; it must yield text or mappings")
                 elif piece:
                     answer.content(OUTPUT, at)
-                    self.gaps.content(at, last)
+                    self.gaps.content(at, None if exchange.spilled else last)
                     last = at
         exchange.status = 200
         if answer.first_content is None:
-            exchange.fail("no_content", "the function yielded no text")
+            exchange.fail("empty", "the function yielded no text")
 
     def _raised(self, exc: BaseException, exchange: Exchange) -> None:
-        """A 429 that an SDK raises is a 429; anything else is the failure of the user's client."""
+        """A status that an SDK raises is what the service answered; anything else is the failure of the user's client."""
         response = getattr(exc, "response", None)
         status = getattr(exc, "status_code", getattr(response, "status_code", None))
         headers = getattr(response, "headers", None)
         if isinstance(headers, Mapping):
-            for name, value in headers.items():
-                exchange.keep_header(str(name).encode(), str(value).encode())
+            _keep(exchange, headers)
         text = one_line(f"{type(exc).__name__}: {exc}")
+        exchange.status = status if isinstance(status, int) else None
         if status == 429:
-            exchange.status = 429
             exchange.error = text
+        elif exchange.status is not None and exchange.status >= 300:
+            exchange.refused = refusal.of_text(text) if status == 400 else None
+            exchange.fail(failures.http(exchange.status), text)
         else:
-            exchange.status = status if isinstance(status, int) else None
             exchange.fail("client_error", text)
+
+
+def _note(exchange: Exchange, told: Mapping[str, Any]) -> None:
+    """Keep what the function tells of the answer; raises TypeError for what can't be meant."""
+    facts = told if told.keys() & FACTS else {"usage": told}
+    for name, value in facts.items():
+        if name not in FACTS:
+            raise TypeError(f"the function yielded `{name}`; a mapping may tell {', '.join(FACTS)}")
+        if value is None:
+            continue
+        if not isinstance(value, FACTS[name]):
+            raise TypeError(f"the function yielded `{name}` as a {type(value).__name__}")
+        if name == "headers":
+            _keep(exchange, value)
+        elif name == "usage":
+            exchange.answer.usage(value)
+        elif name == "model":
+            exchange.answer.model = one_line(value)
+        elif name == "finish_reason":
+            exchange.answer.finish = one_line(value)
+        elif value > 0:
+            exchange.flags += (RETRIED_INSIDE,)
+
+
+def _keep(exchange: Exchange, headers: Mapping[Any, Any]) -> None:
+    for name, value in headers.items():
+        exchange.keep_header(str(name).encode(), str(value).encode())

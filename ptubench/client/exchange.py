@@ -6,6 +6,7 @@ from ptubench import __version__, histogram, secret
 from ptubench.record import SPILLED
 from ptubench.stream import chat
 from ptubench.stream.apis import Answer
+from ptubench.stream.refusal import Refusal
 
 KEPT_HEADERS = frozenset(
     (
@@ -60,10 +61,13 @@ class Exchange:
         "failure",
         "flags",
         "headers",
+        "http",
         "peer",
+        "refused",
         "resent",
         "sent",
         "status",
+        "tcp_s",
         "tls_s",
     )
 
@@ -80,7 +84,9 @@ class Exchange:
     def _clear(self) -> None:
         self.connect_s: float | None = None
         self.tls_s: float | None = None
+        self.tcp_s: float | None = None  # the handshake alone: neither the look-up of the name nor what came to nothing
         self.peer: str | None = None
+        self.http: str | None = None  # which version was spoken, from a client that has more than one
         self.sent: float | None = None
         self.answered: float | None = None
         self.end: float | None = None
@@ -89,6 +95,7 @@ class Exchange:
         self.failure: str | None = None
         self.error: str | None = None
         self.flags: tuple[str, ...] = ()
+        self.refused: Refusal | None = None  # the field that a 400 names
 
     def fail(self, kind: str, text: str = "") -> None:
         """Name the failure; the first one stands."""
@@ -111,6 +118,8 @@ class Exchange:
     def hide(self, secrets: Iterable[str]) -> None:
         """Take out what a server or a library has repeated of the request's secrets."""
         secrets, answer = tuple(secrets), self.answer
+        if not secrets:
+            return
         self.error = self.error and secret.hide(self.error, secrets)
         self.headers = {name: secret.hide(value, secrets) for name, value in self.headers.items()}
         answer.model = answer.model and secret.hide(answer.model, secrets)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from ptubench import failures
 from ptubench.client.exchange import Exchange
 from ptubench.record import REASONING_SUMMARY, THROTTLED_IN_BAND
-from ptubench.stream import sse
+from ptubench.stream import refusal, sse
 from ptubench.stream.answer import BadEvent, error_of_body
 
 
@@ -19,7 +19,7 @@ def stream(exchange: Exchange, events: sse.Decoder, take: Callable[[bytes], None
     elif events.torn or not (answer.done or answer.finish):
         exchange.fail("broken_stream", "the stream ended without a finish reason and without its last event")
     elif answer.first_content is None:
-        exchange.fail("no_content", _why_empty(exchange))
+        empty(exchange)
     elif not answer.done:
         exchange.flags += ("no_done",)
     if answer.summarized:
@@ -39,13 +39,14 @@ def body(exchange: Exchange, content: bytes, at: float, *, stream: bool) -> None
     if exchange.answer.error is not None:
         _error(exchange, exchange.answer.error)
     elif exchange.answer.first_content is None:
-        exchange.fail("no_content", _why_empty(exchange))
+        empty(exchange)
 
 
 def status(exchange: Exchange, content: bytes) -> None:
     """Judge an answer with another status than 200; a 429 is no failure."""
     assert exchange.status is not None  # noqa: S101 - the caller has read it
     exchange.error = error_of_body(content) or None
+    exchange.refused = refusal.of_body(content) if exchange.status == 400 else None
     if exchange.status != 429:
         exchange.failure = failures.http(exchange.status)
 
@@ -67,9 +68,10 @@ def _error(exchange: Exchange, text: str) -> None:
         exchange.fail("stream_error", text)
 
 
-def _why_empty(exchange: Exchange) -> str:
+def empty(exchange: Exchange) -> None:
+    """Judge a whole answer without content: a failure."""
     answer = exchange.answer
     said = f"finish reason {answer.finish or 'none'}"
     if answer.completion_tokens:
         said += f", {answer.completion_tokens} completion tokens, none of them visible"
-    return said
+    exchange.fail("empty", said)

@@ -1,6 +1,7 @@
 """The running account of a run: records in, `Progress` kept up to date. Bounded, whatever the length."""
 
 from ptubench.engine.progress import Progress, Second
+from ptubench.ptu import catalogue
 from ptubench.record import Attempt, Dropped, Line, Tick
 
 
@@ -18,7 +19,7 @@ class Account:
         if progress.load_end is not None or now >= progress.duration:
             progress.phase = "drain"
         else:
-            progress.phase = "warm-up" if now < progress.warmup else "load"
+            progress.phase = "warm-up" if progress.warmup is not None and now < progress.warmup else "load"
 
     def stop(self) -> None:
         """Nothing more is offered from now on, whatever the plan says."""
@@ -48,6 +49,10 @@ class Account:
         progress.completion_tokens += attempt.completion_tokens or 0
         if attempt.first_content is not None and attempt.sent is not None and not attempt.diverted:
             progress.recent_ttft.append(attempt.first_content - attempt.sent)
+            if attempt.first_output is not None:
+                progress.recent_ttfo.append(attempt.first_output - attempt.sent)
+            reasons = bool(attempt.reasoning_tokens) or catalogue.reasons(attempt.model or "")
+            progress.reasoning = progress.reasoning or reasons
         if attempt.failure is not None:
             progress.failures[attempt.failure] = progress.failures.get(attempt.failure, 0) + 1
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -12,14 +12,11 @@ from ptubench import record
 from ptubench.engine.account import Account
 from ptubench.engine.children import Child
 from ptubench.engine.messages import Command, Config, Done, Ready
-from ptubench.engine.progress import Progress
+from ptubench.engine.progress import Progress, before
 from ptubench.engine.stop import Ended
 from ptubench.errors import MeasurementLost
 from ptubench.results import store
 from ptubench.workload.model import Workload
-
-Renew = Callable[[], Awaitable[Command | None]]
-"""Asked now and then: fresh request headers for the workers, or None while the old ones hold."""
 
 _READY = 60.0  # seconds for the workers to get ready beyond their connections
 _GRACE = 5.0  # seconds for a worker to say goodbye
@@ -44,9 +41,7 @@ class Crew:
         self._file: store.Writer | None = None
         self.trouble: str | None = None
         """Why the run is lost, if it is."""
-        self._account = Account(
-            Progress(duration=workload.duration, warmup=workload.warmup, drain=workload.drain, planned=planned)
-        )
+        self._account = Account(before(workload, planned))
 
     def configure(self, configs: Iterable[Config]) -> None:
         """Hand each worker its configuration."""
@@ -71,21 +66,21 @@ class Crew:
         except TimeoutError:
             raise MeasurementLost("the load workers did not get ready in time; is this machine overloaded?") from None
 
-    async def load(self, file: store.Writer, zero: float, renew: Renew) -> None:
+    async def load(self, file: store.Writer, zero: float) -> None:
         """Put the load on at the clock's reading `zero`; returns when every worker is done or lost."""
         self._file, self._zero = file, zero
         self._last = self._workload.duration + self._workload.drain + _GRACE
-        self._tell(Command(go=zero))
+        self.tell(Command(go=zero))
         try:
-            await self._until_done(renew)
+            await self._until_done()
         finally:
             self._file = None
 
     def _now(self) -> float:
         return time.perf_counter() - self._zero
 
-    async def _until_done(self, renew: Renew) -> None:
-        """Watch, flush and renew until every worker is done or lost."""
+    async def _until_done(self) -> None:
+        """Watch and flush until every worker is done or lost."""
         progress = self._account.progress
         flushed = 0.0
         readers = set(self._readers)
@@ -99,9 +94,6 @@ class Crew:
             if now - flushed >= _FLUSH and self._file is not None:
                 self._keep(b"", flush=True)
                 flushed = now
-            fresh = await renew()
-            if fresh is not None:
-                self._tell(fresh)
             if now > self._last and len(self._done) < len(self._workers):
                 for child in self._workers:
                     with contextlib.suppress(ProcessLookupError):
@@ -152,7 +144,8 @@ class Crew:
             self.trouble = str(exc)
             self.abort()
 
-    def _tell(self, command: Command) -> None:
+    def tell(self, command: Command) -> None:
+        """Say something to every worker; those that have ended miss nothing."""
         line = msgspec.json.encode(command) + b"\n"
         for child in self._workers:
             with contextlib.suppress(OSError, RuntimeError):
@@ -162,13 +155,13 @@ class Crew:
         """Offer nothing more; what is in flight may end."""
         self._account.stop()
         self._last = min(self._last, self._now() + self._workload.drain + _GRACE)
-        self._tell(Command(halt=1.0))
+        self.tell(Command(halt=1.0))
 
     def abort(self) -> None:
         """Offer nothing more, and cut what is in flight."""
         self._account.stop()
         self._last = min(self._last, self._now() + _GRACE)
-        self._tell(Command(halt=0.0))
+        self.tell(Command(halt=0.0))
 
     def end(self, ended: Ended, finished: float, state: dict[str, Any] | None) -> record.End:
         """The last line of the file, from what the workers said."""

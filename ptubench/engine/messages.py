@@ -13,6 +13,8 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     """A name in `stream.apis`."""
     body_model: str | None
     limit_field: str
+    left_out: tuple[str, ...] = ()
+    """Names of body fields that the target refuses."""
     headers: dict[str, str]
     """Secrets included: this is never written anywhere but into the pipe."""
     connections: int

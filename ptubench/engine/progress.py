@@ -3,6 +3,8 @@
 from collections import deque
 from dataclasses import dataclass, field
 
+from ptubench.workload.model import Workload
+
 
 @dataclass(slots=True)
 class Second:
@@ -20,7 +22,8 @@ class Progress:
     """A running account. Times in seconds since the start of the run."""
 
     duration: float
-    warmup: float
+    warmup: float | None
+    """None where its end is decided afterwards."""
     drain: float
     planned: int | None
     load_end: float | None = None
@@ -44,5 +47,20 @@ class Progress:
     """The last minute, oldest first."""
     recent_ttft: deque[float] = field(default_factory=lambda: deque(maxlen=200))
     """TTFT of the last answers; not for the report, which reads the file."""
+    recent_ttfo: deque[float] = field(default_factory=lambda: deque(maxlen=200))
+    """Time to the first output that is not reasoning, of the same."""
+    reasoning: bool = False
+    """The answers come from a model that reasons: of the two the latter is read first."""
     failures: dict[str, int] = field(default_factory=dict)
     """By kind."""
+
+
+def before(workload: Workload, planned: int | None) -> Progress:
+    """The account of a run that has not begun."""
+    return Progress(
+        duration=workload.duration,
+        warmup=workload.warmup if workload.warmup_rule == "fixed" else None,
+        drain=workload.drain,
+        planned=planned,
+        phase="probing",
+    )

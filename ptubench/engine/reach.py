@@ -8,24 +8,26 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx2
 import msgspec
 
-from ptubench.client import auth
+from ptubench.client import auth, connect
 from ptubench.client.make import make_client
 from ptubench.engine.children import end, spawn
+from ptubench.engine.keys import Ask, Keys
 from ptubench.engine.probe import Probe, probe
-from ptubench.errors import MeasurementLost, TargetRefused, UsageError
+from ptubench.errors import MeasurementLost, UsageError
 from ptubench.target import address
 from ptubench.target.model import Target
 from ptubench.target.resolve import simulated
+from ptubench.units import duration_text
 from ptubench.workload.model import Workload
 
-_TOKEN_AGAIN = 30.0  # seconds until a token is asked for again that could not be had
 _STATE_WAIT, _MOST_STATE = 5.0, 2**20  # seconds and bytes for the simulated deployment's account of itself
 
 
@@ -40,38 +42,6 @@ class Aim:
     """Where tokens are asked for; None for a key or nothing."""
 
 
-class Keys:
-    """The request headers of a target; a token among them is renewed before it ends."""
-
-    def __init__(self, aim: Aim, target: Target, say: Callable[[str], None]) -> None:
-        self.headers = aim.headers
-        self._fixed = aim.headers
-        self._credential = aim.credential
-        self._target = target
-        self._say = say
-        self._expires = 0.0
-        self._again = 0.0
-
-    async def renewed(self) -> dict[str, str] | None:
-        """Like `renew`, under load: no token is no reason to end; the answers will tell."""
-        if time.time() < self._again:
-            return None
-        try:
-            return await self.renew()
-        except TargetRefused as exc:
-            self._say(f"warning: {exc}")
-            self._again = time.time() + _TOKEN_AGAIN
-            return None
-
-    async def renew(self) -> dict[str, str] | None:
-        """Fresh headers, or None while the old ones hold."""
-        if self._credential is None or time.time() < self._expires - auth.RENEW_BEFORE:
-            return None
-        token, self._expires = await auth.bearer(self._credential, self._target)
-        self.headers = {**self._fixed, **token}
-        return self.headers
-
-
 @dataclass(frozen=True, kw_only=True)
 class Reached:
     """A target that answered."""
@@ -80,6 +50,8 @@ class Reached:
     """With its address, also where it is simulated."""
     keys: Keys
     found: Probe
+    warnings: tuple[str, ...]
+    """What was found that does not keep the load from beginning."""
 
 
 async def reach(
@@ -99,8 +71,9 @@ async def reach(
     target = aim.target
     if target.simulate is not None:
         target = await stack.enter_async_context(_simulator(target))
-    keys = Keys(aim, target, say)
+    keys = Keys(aim.headers, _asking(aim.credential, target), say)
     await keys.renew()
+    through = connect.address(target.url, ca_file=ca_file, env=os.environ).proxy
     found = await probe(
         lambda: make_client(
             workload.client,
@@ -115,11 +88,30 @@ async def reach(
         ),
         target,
         workload,
+        proxy=None if through is None or ":" in workload.client else through.name,  # one's own client does as it likes
     )
     seen = found.simulated or await _simulated_behind(workload, target)
     if seen is not None:
         target = _seen_simulated(target, seen)
-    return Reached(target=target, keys=keys, found=found)
+    warnings = (*found.warnings, _ends_early(target, keys.headers, workload.duration))
+    return Reached(target=target, keys=keys, found=found, warnings=tuple(filter(None, warnings)))
+
+
+def _ends_early(target: Target, headers: Mapping[str, str], duration: float) -> str | None:
+    """That a ready token, which nobody renews, ends before the load."""
+    if target.auth != "token":
+        return None
+    end = auth.ends(headers["authorization"].removeprefix("Bearer "))
+    left = None if end is None else end - time.time()
+    if left is None or left > duration:
+        return None
+    when = f"ends in {duration_text(round(left))}, before the load does" if left > 1 else "has ended"
+    return f"the token in {target.key_env} {when}, and is not renewed; set a new one, or use --auth entra"
+
+
+def _asking(credential: auth.Credential | None, target: Target) -> Ask | None:
+    """Where the tokens of a target come from."""
+    return None if credential is None else partial(auth.bearer, credential, target)
 
 
 @contextlib.asynccontextmanager

@@ -21,9 +21,10 @@ import numpy as np
 from ptubench import __version__, record
 from ptubench.engine.children import Child, end, spawn
 from ptubench.engine.crew import Crew
+from ptubench.engine.keys import Keys, Tell, kept_fresh
 from ptubench.engine.messages import Command, Config, Destination
 from ptubench.engine.probe import Probe
-from ptubench.engine.progress import Progress
+from ptubench.engine.progress import Progress, before
 from ptubench.engine.reach import Aim, Reached, reach, simulated_state
 from ptubench.engine.stop import Ended, Signals
 from ptubench.errors import MeasurementLost, TargetRefused
@@ -102,15 +103,7 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
     # Early, so that their imports run while the target is probed; their configuration follows.
     starting = [asyncio.create_task(spawn("ptubench.engine.worker")) for _ in range(order.workers)]
     stack.push_async_callback(_end_all, starting)
-    order.watch(
-        Progress(
-            duration=workload.duration,
-            warmup=workload.warmup,
-            drain=workload.drain,
-            planned=order.plan.count,
-            phase="probing",
-        )
-    )
+    order.watch(before(workload, order.plan.count))
     reached, diverted = await _reach(order, stack)
     target = reached.target
     for warning in _warnings(reached, diverted):
@@ -146,7 +139,8 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
             file.write(b"".join(map(record.encode, (head, *order.opening))))
             file.flush()
             signals.loaded(stop=crew.stop, abort=crew.abort)
-            await crew.load(file, zero, lambda: _renewed(reached, diverted))
+            async with kept_fresh(*_telling(crew, reached, diverted)):
+                await crew.load(file, zero)
             finished = time.perf_counter() - zero
             state = await simulated_state(target) if target.kind == "simulated" else None
             last = crew.end(signals.ended, finished, state)
@@ -194,9 +188,9 @@ async def _reach(order: Order, stack: contextlib.AsyncExitStack) -> tuple[Reache
 
 
 def _warnings(reached: Reached, diverted: Reached | None) -> tuple[str, ...]:
-    """What the probe calls found that does not keep the load from beginning."""
+    """What was found of the targets that does not keep the load from beginning."""
     found = [("", reached), ("throttling.divert_to: ", diverted)]
-    return tuple(f"{which}{to.found.warning}" for which, to in found if to is not None and to.found.warning)
+    return tuple(f"{which}{warning}" for which, to in found if to is not None for warning in to.warnings)
 
 
 def _destination(to: Reached, connections: float) -> Destination:
@@ -205,18 +199,18 @@ def _destination(to: Reached, connections: float) -> Destination:
         api=to.target.api,
         body_model=to.target.body_model,
         limit_field=to.found.limit_field,
+        left_out=tuple(to.found.left_out),
         headers=to.keys.headers,
         connections=math.ceil(connections),
     )
 
 
-async def _renewed(reached: Reached, diverted: Reached | None) -> Command | None:
-    """Fresh headers for the workers, where a token has been renewed."""
-    headers = await reached.keys.renewed()
-    divert_headers = None if diverted is None else await diverted.keys.renewed()
-    if headers is None and divert_headers is None:
-        return None
-    return Command(headers=headers, divert_headers=divert_headers)
+def _telling(crew: Crew, reached: Reached, diverted: Reached | None) -> list[tuple[Keys, Tell]]:
+    """The keys of each target, and how the workers hear of renewed ones."""
+    telling: list[tuple[Keys, Tell]] = [(reached.keys, lambda headers: crew.tell(Command(headers=headers)))]
+    if diverted is not None:
+        telling.append((diverted.keys, lambda headers: crew.tell(Command(divert_headers=headers))))
+    return telling
 
 
 async def _end_all(starting: list[asyncio.Task[Child]]) -> None:
@@ -271,4 +265,5 @@ def _head(
         probe=found.describe(),
         warnings=_warnings(reached, diverted),
         divert_to=None if diverted is None else describe(diverted.target),
+        divert_probe=None if diverted is None else diverted.found.describe(),
     )

@@ -236,6 +236,7 @@ def _bodies(config: Config, to: Destination, texts: Texts) -> Callable[[Request]
         limit_field=to.limit_field,
         stream=config.workload.stream,
         parameters=config.workload.parameters,
+        left_out=to.left_out,
     )
     return lambda request: bodies.body(texts.messages(request), request.limit)
 

@@ -1,4 +1,4 @@
-"""Which secret a target gets, if any: a key by environment variable, an Entra token, headers for gateways.
+"""Which secret a target gets, if any: a key or a token by environment variable, Entra's tokens, headers for gateways.
 
 Decides by names; the values are read in `headers`, at the last moment, and go nowhere but into the request.
 """
@@ -12,9 +12,10 @@ from ptubench.errors import UsageError
 from ptubench.secret import looks_secret, shown
 from ptubench.target.address import Address
 
-AUTHS = ("auto", "key", "entra", "none")
-AZURE_KEY, OPENAI_KEY = "AZURE_OPENAI_API_KEY", "OPENAI_API_KEY"
+AUTHS = ("auto", "key", "token", "entra", "none")
+AZURE_KEY, AD_TOKEN, OPENAI_KEY = "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "OPENAI_API_KEY"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_SCOPE = re.compile(r"[!-~]{1,200}/\.default")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _OWN_HEADERS = (
     "host",
@@ -26,6 +27,7 @@ _OWN_HEADERS = (
     "accept-encoding",
 )
 
+_NO_ENTRA = {"key": "a key", "token": "a ready one", "none": "no secret"}
 HeaderEnv = tuple[tuple[str, str], ...]
 
 
@@ -33,8 +35,9 @@ class Access(NamedTuple):
     """How requests prove who sends them."""
 
     auth: str
-    """`key`, `entra` or `none`."""
+    """`key`, `token`, `entra` or `none`."""
     key_env: str | None
+    """The variable that holds the key or the token."""
     source: str
     """Why, for the dry run."""
 
@@ -49,11 +52,11 @@ def choose(
     env: Mapping[str, str],
     entra: bool,
 ) -> Access:
-    """What a target gets.
+    """What a target gets. `auto` is the key if it is set, else a ready token if one is, else Entra.
 
     Args:
-        mode: `auto`, `key`, `entra` or `none`.
-        key_env: the variable that was named; None for the usual one.
+        mode: one of `AUTHS`.
+        key_env: the variable that was named for key or token; None for the usual one.
         style: of the target; `openai` takes another key than Azure.
         at: the address.
         header_env: headers for gateways, which may be all that is needed.
@@ -63,23 +66,19 @@ def choose(
     Raises:
         UsageError: a key was asked for and there is none, or it must not go to such a target.
     """
-    variable = key_env or (OPENAI_KEY if style == "openai" else AZURE_KEY)
-    has_key = bool(env.get(variable))
     if mode == "none":
         return Access("none", None, "--auth none")
+    if mode in ("token", "entra") and style == "openai":
+        raise UsageError(f"--auth {mode}: Entra tokens are for Azure, and this target is an OpenAI-compatible server")
     if mode == "entra":
-        if style == "openai":
-            raise UsageError("--auth entra: Entra tokens are for Azure, and this target is an OpenAI-compatible server")
         return Access("entra", None, "--auth entra")
-    if has_key or mode == "key" or key_env is not None:
-        if style != "openai" and variable == OPENAI_KEY:
-            raise UsageError(
-                f"--key-env {OPENAI_KEY}: this key goes only to targets of the style openai; set {AZURE_KEY}, "
-                "or say --api-style openai"
-            )
-        if not has_key:
-            raise UsageError(f"{variable} is not set; set it to the key of the target, or name another with --key-env")
-        return Access("key", variable, variable)
+    ready = key_env is None and not env.get(AZURE_KEY) and bool(env.get(AD_TOKEN))
+    if mode == "auto" and style != "openai" and (ready or key_env == AD_TOKEN):
+        mode = "token"
+    variable = key_env or (AD_TOKEN if mode == "token" else OPENAI_KEY if style == "openai" else AZURE_KEY)
+    if mode != "auto" or key_env is not None or env.get(variable):
+        _check_held(variable, mode, style=style, env=env)
+        return Access("token" if mode == "token" else "key", variable, variable)
     if style == "openai" or at.loopback or header_env:
         return Access("none", None, f"{variable} is not set")
     if entra:
@@ -88,6 +87,33 @@ def choose(
         f"no key for {at.origin}: set {variable}, name another variable with --key-env, "
         "or install Entra ID with pip install 'ptubench[azure]'"
     )
+
+
+def _check_held(variable: str, mode: str, *, style: str, env: Mapping[str, str]) -> None:
+    """Whether a variable is one whose value may go to a target of this style, and is set."""
+    if style != "openai" and variable == OPENAI_KEY:
+        raise UsageError(
+            f"--key-env {OPENAI_KEY}: this key goes only to targets of the style openai; set {AZURE_KEY}, "
+            "or say --api-style openai"
+        )
+    if not env.get(variable):
+        what = "token" if mode == "token" else "key"
+        raise UsageError(f"{variable} is not set; set it to the {what} of the target, or name another with --key-env")
+
+
+def check_scope(text: str, where: str, *, auth: str) -> str:
+    """The scope that tokens are asked for.
+
+    Raises:
+        UsageError: it is none, or no token will be asked for.
+    """
+    if auth != "entra":
+        raise UsageError(
+            f"{where}: only Entra is asked for tokens, and the target gets {_NO_ENTRA[auth]}; say --auth entra"
+        )
+    if looks_secret(text) or not _SCOPE.fullmatch(text):
+        raise UsageError(f"{where}: `{shown(text)}` is not a scope; write one such as https://ai.azure.com/.default")
+    return text
 
 
 def refuse_leak(access: Access, header_env: HeaderEnv, *, at: Address, trusted: bool, where: str) -> None:
@@ -105,7 +131,12 @@ def refuse_leak(access: Access, header_env: HeaderEnv, *, at: Address, trusted: 
     """
     if access.auth == "none" and not header_env:
         return
-    secret = {"key": f"the key in {access.key_env}", "entra": "an Entra token"}.get(access.auth, "a header of yours")
+    secrets = {
+        "key": f"the key in {access.key_env}",
+        "token": f"the token in {access.key_env}",
+        "entra": "an Entra token",
+    }
+    secret = secrets.get(access.auth, "a header of yours")
     if not trusted:
         raise UsageError(
             f"{where}: {secret} is not sent to an endpoint that only a workload file names; "
@@ -149,22 +180,22 @@ def split_header(text: str) -> tuple[str, str]:
     return name, value
 
 
-def headers(access_key: str | None, header_env: HeaderEnv, *, style: str, env: Mapping[str, str]) -> dict[str, str]:
+def headers(key_env: str | None, header_env: HeaderEnv, *, bearer: bool, env: Mapping[str, str]) -> dict[str, str]:
     """The headers that carry secrets, with their values.
 
     Args:
-        access_key: the variable that holds the key; None for no key.
+        key_env: the variable that holds the key or the token; None for neither.
         header_env: headers for gateways.
-        style: `openai` takes a bearer token, Azure the header `api-key`.
+        bearer: whether it goes into `Authorization`, as tokens and keys of the style `openai` do; else into `api-key`.
         env: the environment.
 
     Raises:
         UsageError: a variable is not set, or holds what a header can't carry.
     """
     found = {}
-    if access_key is not None:
-        key = _value(access_key, env)
-        found["authorization" if style == "openai" else "api-key"] = f"Bearer {key}" if style == "openai" else key
+    if key_env is not None:
+        key = _value(key_env, env)
+        found["authorization" if bearer else "api-key"] = f"Bearer {key}" if bearer else key
     for name, variable in header_env:
         if name.lower() in found:
             raise UsageError(f"--header {name}: is set already by the key or by another --header; give it once")

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from ptubench.errors import UsageError
 from ptubench.target import address
 from ptubench.target.model import Target, TargetOptions
-from ptubench.target.parts import FILE, Part, Parts, gather
+from ptubench.target.parts import ENVIRONMENT, Part, Parts, gather
 from ptubench.target.resolve import from_parts, given
 
 SECTION = "throttling.divert_to"
@@ -59,7 +59,8 @@ def resolve_divert(
     elif simulate is None:
         first = gather(("endpoint",), {"endpoint": options.endpoint}, workload_target, env, workload_name=workload_name)
         parts = _beside(target, first["endpoint"], parts, where)
-    parts.setdefault("api", Part(target.api, "the target", FILE))
+    # Of all that may name an API the last: an address that ends in another one's path says what it is.
+    parts.setdefault("api", Part(target.api, "the target", ENVIRONMENT))
     found = from_parts(parts, env, trust=options.trust_target, entra=entra)
     if found.api != target.api:
         raise UsageError(f"{where}: speaks the API {found.api} and the target {target.api}; requests are made for one")
@@ -73,7 +74,7 @@ def _beside(target: Target, endpoint: Part, own: Parts, where: str) -> Parts:
     version = parse_qs(urlsplit(target.url).query).get("api-version", [None])[0]
     headers = [(name, f"env:{variable}") for name, variable in target.header_env]
     place = {"endpoint": target.endpoint, "api_style": target.style, "api_version": version, "cloud": target.cloud}
-    access = {"auth": target.auth, "key_env": target.key_env, "header": headers or None}
+    access = {"auth": target.auth, "key_env": target.key_env, "header": headers or None, "scope": target.scope}
     inherited = place if any(name in own for name in _ACCESS) else place | access
     shared = {name: endpoint._replace(value=value) for name, value in inherited.items() if value is not None}
     return shared | own
@@ -85,12 +86,14 @@ def _elsewhere(own: Parts, endpoint: Part, *, trust: bool) -> Parts:
     if at.deployment is None and not {"deployment", "model"} & own.keys():
         raise UsageError(f"{endpoint.source}: which deployment is meant there? name it with `deployment`")
     how = own["auth"].value if "auth" in own else "auto"
-    if "key_env" in own or "header" in own or how == "entra":
+    if "key_env" in own or "header" in own or how in ("token", "entra"):
         if not trust:
             raise UsageError(
                 f"{endpoint.source}: no secret is sent to an endpoint that only a workload file names; say --trust-target"
             )
-        return own
+        # A header may be all that it needs: the key in the environment is the target's.
+        alone = how == "auto" and "key_env" not in own
+        return own | {"auth": endpoint._replace(value="none")} if alone else own
     if how == "none" or (how == "auto" and at.loopback):
         return own | {"auth": endpoint._replace(value="none")}
     raise UsageError(

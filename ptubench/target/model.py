@@ -42,8 +42,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     content_filter: str | None = None
     """The name of its content-filter policy."""
     auth: str = "none"
-    """`key`, `entra` or `none`."""
+    """`key`, `token`, `entra` or `none`."""
     key_env: str | None = None
+    """The environment variable that holds the key or the token."""
+    scope: str | None = None
+    """That Entra tokens are asked for; None for the one that cloud and style go by (`client.auth.scope`)."""
     header_env: tuple[tuple[str, str], ...] = ()
     """Further request headers: name, and the environment variable that holds the value."""
     sources: dict[str, str] = {}
@@ -70,6 +73,7 @@ class TargetOptions:
     ratio: float | None = None
     tpm_per_ptu: float | None = None
     cloud: str | None = None
+    scope: str | None = None
     trust_target: bool = False
     simulate: str | None = None
     ca_file: str | None = None

@@ -67,12 +67,13 @@ def from_parts(parts: Parts, env: Mapping[str, str], *, trust: bool, entra: bool
 
 
 def request_headers(target: Target, env: Mapping[str, str]) -> dict[str, str]:
-    """The request headers that carry secrets, for a key and for `--header`; an Entra token is the client's to add.
+    """The request headers that carry secrets, for a key, a ready token and `--header`; Entra's tokens are the engine's to add.
 
     Raises:
         UsageError: a variable is not set, or holds what a header can't carry.
     """
-    return access.headers(target.key_env, target.header_env, style=target.style, env=env)
+    bearer = target.auth == "token" or target.style == "openai"
+    return access.headers(target.key_env, target.header_env, bearer=bearer, env=env)
 
 
 def simulated(target: Target, port: int) -> Target:
@@ -120,9 +121,9 @@ def _simulated(simulate: Part, parts: Parts, known: dict[str, Any]) -> Target:
     model, ptu = settings.get("model"), str(settings.get("ptu", ""))
     if not isinstance(model, str) or not model or not ptu.isdecimal() or len(ptu) > 9:
         raise UsageError(f"{simulate.source}: model and size are missing; write MODEL:PTU, such as gpt-4.1:50")
-    cloud = parts.get("cloud")
-    if cloud is not None and cloud.level == OPTION:
-        raise UsageError(f"{cloud.source}: a simulated deployment is in no cloud of Azure's; leave it out")
+    for said in (parts.get("cloud"), parts.get("scope")):
+        if said is not None and said.level == OPTION:
+            raise UsageError(f"{said.source}: a simulated deployment is in no cloud of Azure's; leave it out")
     named = parts.get("deployment")
     name = settings.get("deployment") or (named.value if named and named.level < ENVIRONMENT else model)
     key_env = settings.get("key_env")
@@ -194,9 +195,10 @@ def _real(
         env=env,
         entra=access.entra_installed() if entra is None else entra,
     )
+    scope = parts.get("scope")
     access.refuse_leak(chosen, header_env, at=at, trusted=trust or endpoint.level != FILE, where=endpoint.source)
     used = {
-        **{key: parts.get(key) for key in ("api_style", "model", "ptu", "type")},
+        **{key: parts.get(key) for key in ("api_style", "model", "ptu", "type", "scope")},
         "api_version": version,
         "api": api,
     }
@@ -211,6 +213,7 @@ def _real(
             deployment=name,
             auth=chosen.auth,
             key_env=chosen.key_env,
+            scope=None if scope is None else access.check_scope(str(scope.value), scope.source, auth=chosen.auth),
             header_env=header_env,
             sources={key: part.source for key, part in used.items() if part is not None} | {"auth": chosen.source},
             cloud=_cloud(parts.get("cloud"), at, style),
