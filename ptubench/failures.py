@@ -7,6 +7,7 @@ FAILURES = {
     "dns": "the host name could not be resolved",
     "refused": "the connection was refused",
     "connect": "the connection could not be opened for another reason",
+    "no_socket": "this machine had no file or port left for another connection",
     "connect_timeout": "the connection was not open within `timeouts.connect`",
     "proxy": "the proxy refused or broke the tunnel",
     "tls": "the TLS handshake failed: wrong name, untrusted or expired certificate, protocol",
@@ -22,9 +23,12 @@ FAILURES = {
     "event_too_large": "an event, or the body, exceeds 32 MiB",
     "stream_error": "an error event inside a stream that had begun with 200",
     "broken_stream": "the answer ended before it was complete",
-    "no_content": "a complete 200 without any content",
+    "empty": "a complete 200 without any content",
     "client_error": "the user's own client function raised an exception",
 }
+
+RENAMED = {"no_content": "empty"}
+"""Kinds as older run files and rules name them, and what they are called now."""
 
 
 def http(status: int) -> str:

@@ -424,7 +424,7 @@ def outcome(exchange):
 BY_EVENTS = {
     "completed": ([text(), text(), last(usage=USAGE)], ("ok", None, ())),
     "incomplete": ([text(), last("incomplete", incomplete_details={"reason": "max_output_tokens"})], ("ok", None, ())),
-    "reasoning only": ([last("incomplete", usage=USAGE)], ("failed", "no_content", ())),
+    "reasoning only": ([last("incomplete", usage=USAGE)], ("failed", "empty", ())),
     "no last event": ([text()], ("failed", "broken_stream", ())),
     "failed": ([text(), last("failed", error=SERVER)], ("failed", "stream_error", ())),
     "error": ([text(), {"type": "error", "code": "server_error", "message": "no"}], ("failed", "stream_error", ())),
@@ -468,7 +468,7 @@ def test_a_429_inside_a_stream_keeps_what_its_headers_ask_for():
         ({"status": "completed", "output": [MESSAGE], "usage": USAGE}, ("ok", None, 64)),
         ({"status": "failed", "output": [], "error": SERVER}, ("failed", "stream_error", None)),
         ({"status": "failed", "output": [], "error": RATE}, ("throttled", None, None)),
-        ({"status": "incomplete", "output": [HIDDEN], "usage": USAGE}, ("failed", "no_content", 64)),
+        ({"status": "incomplete", "output": [HIDDEN], "usage": USAGE}, ("failed", "empty", 64)),
         ([], ("failed", "bad_event", None)),
     ],
     ids=str,
@@ -809,22 +809,36 @@ def test_ttft_and_e2e_are_the_servers(done):
         assert run.metrics[name]["p50"] == pytest.approx(true, rel=0.15)
 
 
-@pytest.mark.parametrize("more", [("--set", "stream=false"), ("--set", "client=httpx"), ("--api-style", "classic")])
-def test_it_also_runs_without_a_stream_through_httpx_and_at_the_classic_address(tmp_path, more):
-    simulate = "gpt-4.1:200,latency=0.02,tps=2000,jitter=0"
-    run = running.start(
-        tmp_path / "run", "--api", "responses", "--simulate", simulate, *more, completion_tokens=20, duration="1s"
-    ).finish()
+FAST = "gpt-4.1:200,latency=0.02,tps=2000,jitter=0"
+OTHER_WAYS = {
+    "whole answers": (FAST, "--set", "stream=false"),
+    "httpx": (FAST, "--set", "client=httpx"),
+    "classic": (FAST, "--api-style", "classic"),
+    "in band": ("gpt-4.1:1,latency=0.02,tps=2000,jitter=0,depth=0.5,in_band=on",),
+}
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """Runs on simulated deployments of their own, all at once."""
+    folder = tmp_path_factory.mktemp("others")
+    started = [
+        running.start(folder / name, "--api", "responses", "--simulate", *options, completion_tokens=20, duration="1s")
+        for name, options in OTHER_WAYS.items()
+    ]
+    return dict(zip(OTHER_WAYS, running.finish(started), strict=True))
+
+
+@pytest.mark.parametrize("way", ["whole answers", "httpx", "classic"])
+def test_it_also_runs_without_a_stream_through_httpx_and_at_the_classic_address(others, way):
+    run = others[way]
 
     assert run.metrics["requests"]["ok"] == run.head.planned == 40
     assert run.metrics["tpm"]["completion"] > 0
 
 
-def test_a_429_inside_a_stream_is_a_429_of_the_run(tmp_path):
-    simulate = "gpt-4.1:1,latency=0.02,tps=2000,jitter=0,depth=0.5,in_band=on"
-    run = running.start(
-        tmp_path / "run", "--api", "responses", "--simulate", simulate, completion_tokens=20, duration="1s"
-    ).finish()
+def test_a_429_inside_a_stream_is_a_429_of_the_run(others):
+    run = others["in band"]
     flagged = [attempt for attempt in run.attempts if "throttled_in_band" in attempt.flags]
 
     assert run.metrics["requests"]["throttled"] == len(flagged) > 0

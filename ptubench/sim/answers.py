@@ -1,4 +1,4 @@
-"""Answers to a chat completion: proper ones, odd ones and broken ones, each a script.
+"""Answers by either API: proper ones, odd ones and broken ones, each a script.
 
 Odd ones are legal: a client must get the same tokens from them. Everything here is played by `sim.wire`.
 Pure: no socket and no clock, except that a date in a header is one (`throttled_until`).
@@ -11,24 +11,8 @@ from itertools import islice
 
 import msgspec
 
-from ptubench.sim.script import (
-    DONE,
-    FILTER,
-    LAST_CHUNK,
-    ROLE,
-    Action,
-    Ask,
-    Do,
-    Pace,
-    chunked,
-    completion,
-    content,
-    delta,
-    document,
-    finish,
-    head,
-    usage,
-)
+from ptubench.sim.dialects import of
+from ptubench.sim.script import LAST_CHUNK, Action, Ask, Do, Pace, chunked, document, head
 
 HUGE_EVENT = 40 * 2**20
 HUGE_HEADERS = 80 * 2**10
@@ -49,26 +33,52 @@ def contents(events: Iterable[bytes], pace: Pace) -> Iterator[Action]:
 
 
 def stream(events: Iterable[bytes], pace: Pace, *, tokens: int | None = None, reason: str = "stop") -> Iterator[Action]:
-    """The events of a whole answer around those with content, in Azure's order."""
-    yield FILTER
-    yield ROLE
+    """The events of a whole answer around those with content, in the service's order."""
+    say = of(pace)
+    yield from say.opening
     yield from contents(events, pace)
-    yield finish(reason)
-    yield usage(pace.tokens if tokens is None else tokens)
-    yield DONE
+    yield from _closing(pace, tokens=tokens, reason=reason)
+
+
+def _closing(pace: Pace, *, tokens: int | None = None, reason: str = "stop") -> Iterator[Action]:
+    """The events behind the content."""
+    say = of(pace)
+    yield say.ending(reason)
+    yield say.counts(pace.tokens if tokens is None else tokens)
+    if say.last:
+        yield say.last
 
 
 def healthy(pace: Pace) -> Iterator[Action]:
     """As it should be: one token per event, one event per write."""
-    return stream(map(content, texts(pace)), pace)
+    return stream(map(of(pace).content, texts(pace)), pace)
 
 
 def midway(pace: Pace, *ending: Action) -> Iterator[Action]:
     """A proper answer up to the middle of its content, then the ending."""
-    yield FILTER
-    yield ROLE
-    yield from contents(map(content, texts(pace)[: max(1, pace.tokens // 2)]), pace)
+    yield from of(pace).opening
+    yield from contents(map(of(pace).content, texts(pace)[: max(1, pace.tokens // 2)]), pace)
     yield from ending
+
+
+def endless(pace: Pace) -> Iterator[Action]:
+    """Without the event that says that it is over."""
+    say = of(pace)
+    return without(say.last or say.counts(pace.tokens), healthy(pace))
+
+
+def uncounted(pace: Pace) -> Iterator[Action]:
+    """Nothing tells how many tokens it had."""
+    say = of(pace)
+    told = (say.uncounted if action == say.counts(pace.tokens) else action for action in healthy(pace))
+    return (action for action in told if action != b"")
+
+
+def late(pace: Pace) -> Iterator[Action]:
+    """Content behind the end."""
+    yield from healthy(pace)
+    yield of(pace).content(" late")
+    yield Do.CONTENT
 
 
 def without(event: bytes, actions: Iterable[Action]) -> Iterator[Action]:
@@ -121,7 +131,7 @@ def commented(actions: Iterable[Action]) -> Iterator[Action]:
 
 def cut_characters(pace: Pace) -> Iterator[Action]:
     """Text of three bytes per character, each write ending inside a character."""
-    for action in stream([content(" 日本語")] * pace.tokens, pace):
+    for action in stream([of(pace).content(" 日本語")] * pace.tokens, pace):
         cut = action.find("本".encode()) + 1 if isinstance(action, bytes) else 0
         if isinstance(action, bytes) and cut:
             yield from (action[:cut], 0.001, action[cut:])
@@ -130,55 +140,52 @@ def cut_characters(pace: Pace) -> Iterator[Action]:
 
 
 def odd_deltas(pace: Pace) -> Iterator[Action]:
-    """Between the tokens: a delta that is null or missing, text that is null, no choices, a choice without text."""
+    """Between the tokens, what is legal and holds none: deltas that are null, missing or empty, and events without text."""
     for action in healthy(pace):
         yield action
         if action is Do.CONTENT:
-            yield delta(None) + delta() + delta({"content": None}) + delta({"content": ""}) + completion([])
-            yield delta(content_filter_offsets={"check_offset": 44, "start_offset": 44, "end_offset": 198})
+            yield b"".join(of(pace).odd)
 
 
 def tool_calls(pace: Pace) -> Iterator[Action]:
     """A tool call: its arguments are the content, one token each."""
-    opening = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": ""}}
-    yield FILTER
-    yield delta({"role": "assistant", "content": None, "tool_calls": [opening]})
-    calls = ([{"index": 0, "function": {"arguments": text}}] for text in texts(pace))
-    yield from contents((delta({"tool_calls": call}) for call in calls), pace)
-    yield finish("tool_calls")
-    yield usage(pace.tokens)
-    yield DONE
+    yield from of(pace).calling
+    yield from contents(map(of(pace).arguments, texts(pace)), pace)
+    yield from _closing(pace, reason="tool_calls")
 
 
 def reasoning(pace: Pace) -> Iterator[Action]:
     """Visible reasoning text for the first half of the tokens, then the answer."""
-    half = pace.tokens // 2
-    words = texts(pace)
-    events = [delta({"reasoning_content": text}) for text in words[:half]] + [content(text) for text in words[half:]]
-    detailed = usage(pace.tokens, completion_tokens_details={"reasoning_tokens": half})
-    return (detailed if action == usage(pace.tokens) else action for action in stream(events, pace))
+    say, words, half = of(pace), texts(pace), pace.tokens // 2
+    events = [*map(say.thought, words[:half]), *map(say.content, words[half:])]
+    plain, detailed = say.counts(pace.tokens), say.counts(pace.tokens, reasoning=half)
+    return (detailed if action == plain else action for action in stream(events, pace))
 
 
 def refusal(pace: Pace) -> Iterator[Action]:
     """The model refuses in words."""
-    return stream((delta({"refusal": text}) for text in texts(pace)), pace)
+    return stream(map(of(pace).refusal, texts(pace)), pace)
 
 
 def packed(pace: Pace, *, tokens_per_event: int) -> Iterator[Action]:
     """Several tokens in each event, as a buffering content filter sends them."""
     words = iter(texts(pace))
     groups = iter(lambda: "".join(islice(words, tokens_per_event)), "")
-    return stream(map(content, groups), pace)
+    return stream(map(of(pace).content, groups), pace)
 
 
 def huge_event(pace: Pace) -> Iterator[Action]:
     """One event of 40 MB, in pieces, after a proper token."""
-    opening, _, closing = content("HERE").partition(b"HERE")
+    opening, _, closing = of(pace).content("HERE").partition(b"HERE")
     piece = b"x" * 2**16
-    yield from (FILTER, ROLE, pace.ttft, content(" one"), Do.CONTENT, opening)
+    yield from of(pace).opening
+    yield from contents([of(pace).content(" one")], pace)
+    yield opening
     for _ in range(HUGE_EVENT // len(piece)):
         yield piece
-    yield from (closing, Do.CONTENT, finish(), usage(pace.tokens), DONE)
+    yield closing
+    yield Do.CONTENT
+    yield from _closing(pace)
 
 
 def huge_headers(pace: Pace) -> Iterator[Action]:
@@ -197,7 +204,7 @@ def cut_chunk(pace: Pace) -> Iterator[Action]:
     """Closed inside a chunk that promised more."""
     for action in chunked(midway(pace, Do.CLOSE)):
         if action is Do.CLOSE:
-            yield b"1000\r\n" + content(" seen")
+            yield b"1000\r\n" + of(pace).content(" seen")
             yield Do.CONTENT
         yield action
 
@@ -247,8 +254,5 @@ def contentless(pace: Pace) -> Iterator[Action]:
 
 
 def whole(pace: Pace) -> Iterator[Action]:
-    """A completion as one JSON document, where a stream was asked for."""
-    message = {"role": "assistant", "content": "".join(texts(pace))}
-    choice = {"index": 0, "finish_reason": "stop", "message": message}
-    counts = {"prompt_tokens": 20, "completion_tokens": pace.tokens, "total_tokens": 20 + pace.tokens}
-    yield document(200, msgspec.json.encode({"object": "chat.completion", "choices": [choice], "usage": counts}))
+    """An answer as one JSON document, where a stream was asked for."""
+    yield document(200, of(pace).document("".join(texts(pace)), pace.tokens))

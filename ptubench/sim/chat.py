@@ -22,6 +22,9 @@ FILTER_SHARE = 0.25
 """When the leading filter event leaves, as a share of the time to the first token [assumed]."""
 DONE = b"data: [DONE]\n\n"
 
+UNSAMPLED = ("top_p", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs")
+"""Beside `temperature`, what reasoning models refuse (Azure AI documentation, reasoning models)."""
+
 _ASKED = re.compile(rf"(?<![0-9.,])([0-9]{{1,{MOST_DIGITS}}}) tokens?")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(.*?)`(?: - at `\$\.?(.*)`)?$")
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
@@ -116,18 +119,23 @@ _Body = TypeVar("_Body")
 
 
 def read(body: bytes, *, reasoning: bool) -> Request:
-    """The request in a body; `reasoning` says that the model refuses `max_tokens`.
+    """The request in a body; `reasoning` says that the model refuses `max_tokens`, and to be told how to choose tokens.
 
     Raises:
         BadRequest: not JSON, an unknown field, a senseless value.
     """
     request = decoded(body, _DECODER)
     if reasoning and request.max_tokens is not None:
+        raise unsupported("max_tokens", "Use 'max_completion_tokens' instead.", code="unsupported_parameter")
+    if reasoning and request.temperature not in (None, 1):
         raise BadRequest(
-            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
-            param="max_tokens",
-            code="unsupported_parameter",
+            f"Unsupported value: 'temperature' does not support {request.temperature:g} with this model. "
+            "Only the default (1) value is supported.",
+            param="temperature",
+            code="unsupported_value",
         )
+    if reasoning and (name := next((name for name in UNSAMPLED if getattr(request, name) is not None), None)):
+        raise unsupported(name, code="unsupported_parameter")
     if request.max_tokens is not None and request.max_completion_tokens is not None:
         raise BadRequest(
             "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
@@ -141,6 +149,12 @@ def read(body: bytes, *, reasoning: bool) -> Request:
     if request.stream_options is not None and not request.stream:
         raise BadRequest("'stream_options' is only allowed when 'stream' is enabled.", param="stream_options")
     return request
+
+
+def unsupported(name: str, more: str = "", *, code: str | None) -> BadRequest:
+    """What is said of a parameter that the model does not have."""
+    said = f"Unsupported parameter: '{name}' is not supported with this model. {more}"
+    return BadRequest(said.rstrip(), param=name, code=code)
 
 
 def decoded(body: bytes, decoder: msgspec.json.Decoder[_Body]) -> _Body:
@@ -315,7 +329,6 @@ def prose(begin: int, end: int) -> bytes:
 _UNHARMED = {"filtered": False, "severity": "safe"}
 _SAFE = {"hate": _UNHARMED, "self_harm": _UNHARMED, "sexual": _UNHARMED, "violence": _UNHARMED}
 _PROMPT_FILTER = [{"prompt_index": 0, "content_filter_results": _SAFE}]
-_NO_CHOICE = msgspec.json.encode({"choices": [], "prompt_filter_results": _PROMPT_FILTER})
 
 
 def _choice(before: str, delta: str, finish: str) -> bytes:
@@ -331,7 +344,7 @@ def _choice(before: str, delta: str, finish: str) -> bytes:
     )
 
 
-_FILTER = b"data: " + _NO_CHOICE.removesuffix(b"}")
+_FILTER = b"data: " + msgspec.json.encode({"choices": [], "prompt_filter_results": _PROMPT_FILTER}).removesuffix(b"}")
 _ROLE = _choice("{}", '{"content":"","refusal":null,"role":"assistant"}', "null")
 _CONTENT, _CONTENT_END = _choice(msgspec.json.encode(_SAFE).decode(), '{"content":"\0"}', "null").split(b"\0")
 _FINISH = _choice("{}", "{}", '"%s"')

@@ -2,21 +2,23 @@
 
 A test aid: behind `ptubench simulate --faults KIND:SHARE` it stands before the simulated deployment, passes
 its bytes through unchanged, and plays a fault for the requests that a seeded draw picks. What goes wrong inside an
-answer is written as a chat completion; connections, statuses and 429s are the same for every API.
+answer is written in the API that was asked; connections, statuses and 429s are the same for every API.
 """
 
 import asyncio
 import difflib
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import accumulate, chain, count
 from typing import NamedTuple
 
 from ptubench import units
 from ptubench.errors import UsageError
 from ptubench.sim import answers
+from ptubench.sim.dialects import of
 from ptubench.sim.relay import relay
-from ptubench.sim.script import DONE, Action, Ask, Do, Pace, Script, chunked, content, data, document, usage
+from ptubench.sim.script import Action, Ask, Do, Pace, Script, chunked, document
 from ptubench.sim.wire import Played, converse, play
 
 PACE = Pace(tokens=20, ttft=0.1, gap=0.02)
@@ -62,7 +64,6 @@ def _throttled(help_: str, answer: Callable[[], Iterator[Action]]) -> Fault:
     return _framed(f"answers 429 {help_}", lambda pace: chain([pace.ttft], answer()))
 
 
-_IN_BAND = {"error": {"code": "500", "type": "server_error", "message": "The server had an error. Retry your request."}}
 _PAGE = b"<html><body><h1>Sign in to the network</h1></body></html>"
 
 FAULTS: dict[str, Fault] = {
@@ -85,6 +86,17 @@ FAULTS: dict[str, Fault] = {
     "http_400": _status(400, "content_filter", "The prompt was filtered."),
     "http_401": _status(401, "401", "Access denied due to invalid subscription key."),
     "http_403": _status(403, "403", "Public access is disabled. Configure a private endpoint."),
+    "keys_disabled": _status(
+        403, "AuthenticationTypeDisabled", "Key based authentication is disabled for this resource."
+    ),
+    "wrong_audience": _status(
+        401,
+        "401",
+        "Unauthorized. Access token is missing, invalid, audience is incorrect (https://cognitiveservices.azure.com), "
+        "or have expired.",
+    ),
+    "no_role": _status(401, "PermissionDenied", "Principal does not have access to API/Operation."),
+    "network_rule": _status(403, "403", "Access denied due to Virtual Network/Firewall rules."),
     "http_404": _status(404, "DeploymentNotFound", "The API deployment for this resource does not exist."),
     "http_408": _status(408, "Timeout", "The operation was timeout."),
     "http_500": _status(500, "InternalServerError", "The server had an error while processing your request."),
@@ -104,16 +116,16 @@ FAULTS: dict[str, Fault] = {
     "json": _framed("answers 200 with a JSON document, not a stream", answers.whole),
     "empty": _framed("answers 200 with an empty event stream", lambda _: answers.empty()),
     "no_content": _streamed("answers 200 with a stream without content", answers.contentless),
-    "error_event": _midway("sends an error as an event of the stream", data(_IN_BAND)),
-    "not_json": _midway("sends an event that is not JSON", data(b'{"choices": [{"delta": {"conte')),
-    "wrong_shape": _midway("sends JSON of the wrong shape", data({"choices": {"delta": 7}})),
-    "half_event": _midway("ends the answer inside an event", content(" lost")[:60]),
-    "huge_event": _streamed("sends an event of 40 MB", answers.huge_event),
-    "no_done": _streamed("leaves out [DONE]", lambda p: answers.without(DONE, answers.healthy(p))),
-    "no_usage": _streamed("leaves out usage", lambda p: answers.without(usage(p.tokens), answers.healthy(p))),
-    "after_done": _streamed(
-        "sends an event after [DONE]", lambda p: chain(answers.healthy(p), [content(" late"), Do.CONTENT])
+    "error_event": _streamed("sends an error as an event of the stream", lambda p: answers.midway(p, of(p).error)),
+    "not_json": _streamed("sends an event that is not JSON", lambda p: answers.midway(p, of(p).not_json)),
+    "wrong_shape": _streamed("sends JSON of the wrong shape", lambda p: answers.midway(p, of(p).wrong_shape)),
+    "half_event": _streamed(
+        "ends the answer inside an event", lambda p: answers.midway(p, of(p).content(" lost")[:60])
     ),
+    "huge_event": _streamed("sends an event of 40 MB", answers.huge_event),
+    "no_done": _streamed("leaves out [DONE], or the last event of Responses", answers.endless),
+    "no_usage": _streamed("leaves out usage", answers.uncounted),
+    "after_done": _streamed("sends an event after the last one", answers.late),
     # odd, and legal
     "crlf": _streamed("ends lines with CRLF", lambda p: answers.crlf(answers.healthy(p))),
     "bytewise": _framed("writes byte by byte", lambda p: answers.bytewise(answers.by_close(p))),
@@ -140,9 +152,9 @@ KINDS: dict[str, str] = {kind: fault.help for kind, fault in FAULTS.items()}
 
 
 def script(kind: str, *, tokens: int = 8, ttft: float = 0.0, gap: float = 0.0) -> Script:
-    """The script of a kind: so many tokens, the first after `ttft` seconds, the others `gap` seconds apart."""
+    """The script of a kind, in the API of each request: so many tokens, the first after `ttft` seconds, the others `gap` seconds apart."""
     pace = Pace(tokens=tokens, ttft=ttft, gap=gap)
-    return lambda ask: FAULTS[kind].play(ask, pace)
+    return lambda ask: FAULTS[kind].play(ask, replace(pace, api=ask.api))
 
 
 def parse(texts: Iterable[str], *, where: str = "--faults") -> dict[str, float]:
@@ -194,7 +206,7 @@ async def front(
             return await relay(ask, upstream, writer)
         played = Played(ask=ask, kind=kind)
         try:
-            return await play(FAULTS[kind].play(ask, pace), played, reader, writer)
+            return await play(FAULTS[kind].play(ask, replace(pace, api=ask.api)), played, reader, writer)
         finally:
             if log is not None:
                 log(played)

@@ -99,8 +99,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 _DECODER = msgspec.json.Decoder(Request)
 
 
-def read(body: bytes, *, reasoning: bool) -> Request:  # noqa: ARG001 - the limit has one name for all models
-    """The request in a body.
+def read(body: bytes, *, reasoning: bool) -> Request:
+    """The request in a body; `reasoning` says that the model takes no sampling parameters.
 
     Raises:
         BadRequest: not JSON, an unknown field, a senseless value.
@@ -114,6 +114,10 @@ def read(body: bytes, *, reasoning: bool) -> Request:  # noqa: ARG001 - the limi
             param="max_output_tokens",
             code="integer_below_min_value",
         )
+    if reasoning and request.temperature not in (None, 1):
+        raise chat.unsupported("temperature", code=None)  # where chat says "value", and with a code (seen 2026-01)
+    if reasoning and request.top_p not in (None, 1):
+        raise chat.unsupported("top_p", code=None)
     if not request.input:
         raise BadRequest("Invalid 'input': empty, expected some text or at least one item.", param="input")
     if request.stream_options is not None and not request.stream:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -51,6 +51,11 @@ class Ask:
         """The target without its query."""
         return self.target.partition("?")[0]
 
+    @property
+    def api(self) -> Literal["chat", "responses"]:
+        """The API that it is asked by."""
+        return "responses" if self.path.rstrip("/").endswith("/responses") else "chat"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
@@ -59,6 +64,8 @@ class Pace:
     tokens: int = 8
     ttft: float = 0.0
     gap: float = 0.0
+    api: Literal["chat", "responses"] = "chat"
+    """Which of them the answer is written in (`dialects`)."""
 
 
 Script = Callable[[Ask], Iterable[Action]]

@@ -1,6 +1,6 @@
 """The APIs that a target may be asked by: where each is posted, how its bodies are written and its answers read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from ptubench.stream import chat, responses
@@ -8,7 +8,15 @@ from ptubench.stream.body import Bodies
 
 
 class _BodyMaker(Protocol):
-    def __call__(self, *, model: str | None, limit_field: str, stream: bool, parameters: Mapping[str, Any]) -> Bodies:
+    def __call__(
+        self,
+        *,
+        model: str | None,
+        limit_field: str,
+        stream: bool,
+        parameters: Mapping[str, Any],
+        left_out: Iterable[str] = (),
+    ) -> Bodies:
         """What writes the bodies of one run."""
 
 
@@ -51,5 +59,14 @@ APIS = {
     ),
 }
 """By the name that `--api` takes."""
+
+
+def reasoning_effort(parameters: Mapping[str, Any]) -> str | None:
+    """How hard a model is asked to think, by parameters as either API names them; None leaves it to the model."""
+    grouped = parameters.get("reasoning")
+    effort = grouped.get("effort") if isinstance(grouped, Mapping) else None
+    effort = parameters.get("reasoning_effort") if effort is None else effort
+    return effort if isinstance(effort, str) else None
+
 
 Answer = chat.Answer | responses.Answer

@@ -1,9 +1,11 @@
 """The body of a request, with all that is constant in a run encoded once. No socket, no clock."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+
+from ptubench.stream.refusal import without
 
 
 class Bodies:
@@ -13,9 +15,12 @@ class Bodies:
         field: the field of the prompt: `messages` or `input`.
         limit_field: the field of the output limit.
         fields: everything else in the body.
+        left_out: names of fields (`refusal.Refusal`) that are not sent, since the service refuses them.
     """
 
-    def __init__(self, field: str, limit_field: str, fields: Mapping[str, Any]) -> None:
+    def __init__(self, field: str, limit_field: str, fields: Mapping[str, Any], left_out: Iterable[str] = ()) -> None:
+        for name in left_out:
+            fields = without(fields, name)
         encoded = msgspec.json.encode(fields)[1:-1]
         self._head = f'{{"{field}":'.encode()
         self._tail = (b"," + encoded if encoded else b"") + b"}"

@@ -6,7 +6,7 @@ no `[DONE]` needs to follow. A refusal that comes inside the stream was seen in 
 error, that and an `error` event before it, and (Azure, 2026-08) `response.failed` without one and an `error` event after it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -188,17 +188,27 @@ class BodyMaker(Bodies):
         stream: whether to ask for an event stream.
         parameters: further fields, as the workload gives them; what chat completions name otherwise
             (`reasoning_effort`, `verbosity`) is put where this API has it.
+        left_out: names of fields that the service refuses.
     """
 
-    def __init__(self, *, model: str | None, limit_field: str, stream: bool, parameters: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        *,
+        model: str | None,
+        limit_field: str,
+        stream: bool,
+        parameters: Mapping[str, Any],
+        left_out: Iterable[str] = (),
+    ) -> None:
         fields: dict[str, Any] = {} if model is None else {"model": model}
         fields |= parameters
         for name, (group, key) in _GROUPED.items():
-            if name in fields:
-                fields[group] = {key: fields.pop(name), **fields.get(group, {})}
+            held = fields.get(group, {})
+            if name in fields and isinstance(held, Mapping):
+                fields[group] = {key: fields.pop(name), **held}
         if stream:
             fields["stream"] = True
-        super().__init__("input", limit_field, fields)
+        super().__init__("input", limit_field, fields, left_out)
 
     def body(self, messages: bytes, limit: int | None) -> bytes:
         """The body for a JSON array of chat messages, with an output limit in tokens or none."""
