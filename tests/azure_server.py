@@ -40,6 +40,9 @@ METRICS = {
 }
 SPLITS = {REQUESTS: {"statuscode", "isspillover"}}
 
+_LONGEST = 31 * 86_400
+"""Of a longer span only the last part is answered, without a word (Azure/azure-sdk-for-python issue 13547)."""
+
 Values = dict[int, float]
 """By the start of the minute, in seconds since the epoch."""
 
@@ -148,6 +151,8 @@ class Azure:
     """Dimensions that it does not have, likewise."""
     failing: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Metrics that fail inside a good answer: code and message."""
+    kept_from: int = 0
+    """Seconds since the epoch; a question about what was before is refused."""
     late: int = 0
     """Rounds of questions about a run that are answered with nothing before the values appear."""
     script: list[Refusal | None] = field(default_factory=list)
@@ -208,6 +213,9 @@ class Azure:
         if query["api-version"] != "2023-10-01" or query["interval"] != "PT1M" or len(names) > 20:
             return _bad("The request is invalid")
         start, end = (int(datetime.fromisoformat(text).timestamp()) for text in query["timespan"].split("/"))
+        if start < self.kept_from:
+            return _bad("Query startTime is out of the Max metrics retention period: 93.00:00:00")
+        start = max(start, end - _LONGEST)
         ours = conditions.get("ModelDeploymentName", "").replace("''", "'") == self.deployment["name"]
         late = self.late > 0 and len(self.polls) <= self.late and names != [UTILIZATION]
         return Refusal(

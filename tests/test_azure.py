@@ -224,14 +224,14 @@ def test_a_typed_size_contradicts_a_standard_deployment(azure):
         ),
         (
             Refusal(404, {"error": {"code": "ResourceGroupNotFound", "message": "gone"}}),
-            "answered 404 (ResourceGroupNotFound: gone); check --resource, the name of the deployment and --cloud",
+            "answered 404 (ResourceGroupNotFound: gone); check the resource ID, the name of the deployment and --cloud",
         ),
         (Refusal(200, b"<html>"), "the answer is no JSON; check HTTPS_PROXY"),
         (
             Refusal(200, {"sku": {"capacity": "many"}}),
             "the answer is no deployment (Expected `int | null`, got `str` - at `$.sku.capacity`); check --resource",
         ),
-        (Refusal(302, b"", {"location": "http://127.0.0.1:1/"}), "answered 302; check --resource"),
+        (Refusal(302, b"", {"location": "http://127.0.0.1:1/"}), "answered 302; check the resource ID"),
     ],
 )
 def test_a_look_up_that_fails_is_one_sentence_with_azures_words_and_the_way_out(azure, refusal, said):

@@ -25,7 +25,7 @@ from azure_server import (
 from ptubench import azure_run, commands
 from ptubench.analysis import azure as said
 from ptubench.analysis import monitoring
-from ptubench.analysis.columns import load
+from ptubench.analysis.gather import load
 from ptubench.analysis.summary import summarize
 from ptubench.azure import monitor
 from ptubench.azure_run import AzureOptions

@@ -62,8 +62,8 @@ class _Deployment(msgspec.Struct):
     properties: _Properties | None = None
 
 
-def check_id(text: str) -> str:
-    """The resource ID of an account.
+def check_id(text: str, *, option: str = "--resource") -> str:
+    """The resource ID of an account; `option` is where it was typed, for the message.
 
     Raises:
         UsageError: it is none.
@@ -71,7 +71,7 @@ def check_id(text: str) -> str:
     found = text.strip().rstrip("/")
     if not _ID.fullmatch(found):
         raise UsageError(
-            f"--resource: `{shown(text, most=160)}` is not the resource ID of an account; write {_EXAMPLE}"
+            f"{option}: `{shown(text, most=160)}` is not the resource ID of an account; write {_EXAMPLE}"
         )
     return found
 

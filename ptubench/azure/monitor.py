@@ -108,7 +108,7 @@ def ask(
     series: list[Series] = []
     errors: dict[str, str] = {}
     for question in questions:
-        for name, found in _answers(of, span, question, patience):
+        for name, found in answers(of, span, question, patience):
             if isinstance(found, rest.Failure):
                 errors[name] = str(found)
             else:
@@ -203,7 +203,7 @@ def _state(answer: Monitor, last: int | None) -> str:
     return "they may still change" if tells(answer, last) else "the last minute is not there yet"
 
 
-def _answers(
+def answers(
     of: rest.Deployment, span: tuple[int, int], question: Question, patience: float
 ) -> Iterator[tuple[str, list[Series] | rest.Failure]]:
     """Each metric of a question with its series, or with why there are none.
@@ -220,10 +220,10 @@ def _answers(
         if failure.status == 400 and len(question.metrics) > 1:
             for metric in question.metrics:
                 alone = question._replace(metrics=(metric,))
-                yield from _answers(of, span, alone, patience)
+                yield from answers(of, span, alone, patience)
         elif failure.status == 400 and question.split:
             fewer = question._replace(split=question.split[:-1])
-            yield from _answers(of, span, fewer, patience)
+            yield from answers(of, span, fewer, patience)
         elif failure.status in (401, 403, 404, 429):
             raise
         else:

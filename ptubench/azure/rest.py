@@ -4,6 +4,8 @@ What comes back is untrusted: at most `_LARGEST` bytes are read, and no text of 
 into the request and nowhere else.
 """
 
+import functools
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,9 +31,9 @@ _BACKOFF = 2.0
 _AGAIN = (408, 429, 500, 502, 503, 504)
 _SIGN_IN = "sign in with `az login` to the tenant of the subscription, or name its cloud with --cloud"
 _WAYS_OUT = {
-    400: "check --resource and the name of the deployment",
+    400: "check the resource ID and the name of the deployment",
     401: _SIGN_IN,
-    404: "check --resource, the name of the deployment and --cloud",
+    404: "check the resource ID, the name of the deployment and --cloud",
     429: "ask again later",
 }
 
@@ -115,7 +117,7 @@ def _once(by: Access, path: str, query: Mapping[str, str], role: str) -> Any:
     outside = not address.parse(by.management, "management").loopback
     try:
         with (
-            httpx2.Client(verify=tls_context(by.ca_file), timeout=_TIMEOUT, trust_env=outside) as client,
+            httpx2.Client(verify=_tls(by.ca_file), timeout=_TIMEOUT, trust_env=outside) as client,
             client.stream("GET", url, params=dict(query), headers={"Authorization": f"Bearer {token}"}) as answer,
         ):
             body = _body(answer)
@@ -127,6 +129,12 @@ def _once(by: Access, path: str, query: Mapping[str, str], role: str) -> Any:
         raise Failure(f"{by.management}: can't be reached ({said}); check the network and HTTPS_PROXY") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Failure(f"{by.management}: the answer is no JSON; check HTTPS_PROXY") from None
+
+
+@functools.cache
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    """Made once: it takes 20 ms, and a usage history is hundreds of answers."""
+    return tls_context(ca_file)
 
 
 def _body(answer: httpx2.Response) -> bytes:
@@ -143,7 +151,9 @@ def _refused(by: Access, answer: httpx2.Response, body: bytes, role: str) -> Fai
     said = shown(error_of_body(body), most=300)
     needed = f"give your identity the role {role} on the resource; a new role takes some minutes to hold"
     way_out = (
-        needed if status == 403 else _WAYS_OUT.get(status, "ask again later" if status >= 500 else "check --resource")
+        needed
+        if status == 403
+        else _WAYS_OUT.get(status, "ask again later" if status >= 500 else "check the resource ID")
     )
     asked = retry_after(dict(answer.headers), time.time())
     return Failure(

@@ -28,6 +28,7 @@ from ptubench.units import duration_text
 from ptubench.workload.model import Trace
 
 Floats = NDArray[np.float64]
+USAGE_HEADER = "minute,requests,prompt_tokens,cached_tokens,completion_tokens"
 _MINUTE = 60.0
 _LAST = 1e12  # seconds, in thirty thousand years
 _MOST_REQUESTS = 10_000_000  # in one minute: more is a broken line, and would not fit in memory
@@ -45,7 +46,9 @@ class Entries:
     """Prompts under 32 tokens, which were raised to 32: a prompt needs room for its instruction."""
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
+    """A line: one request, or the totals of one minute."""
+
     time: float
     """Seconds since the epoch, or since whatever the file counts from."""
     prompt: int
@@ -69,7 +72,7 @@ def read(load: Trace, *, duration: float, seed: int) -> Entries:
     Raises:
         UsageError: the file can't be read, a line of it is broken or out of order, or `start` lies behind its end.
     """
-    rows = _rows(load)
+    rows = lines(load.file, load.format)
     length = _length(load, rows)
     begin = rows[0].time + load.start
     end = begin + min(duration * load.speed, length)
@@ -91,10 +94,10 @@ def span(load: Trace) -> float:
     Raises:
         UsageError: as `read`.
     """
-    return float(math.ceil(_length(load, _rows(load)) / load.speed))
+    return float(math.ceil(_length(load, lines(load.file, load.format)) / load.speed))
 
 
-def _length(load: Trace, rows: list[_Row]) -> float:
+def _length(load: Trace, rows: list[Row]) -> float:
     """Seconds of the trace behind `start`, in its own time."""
     # One request more than a whole second behind the first is still inside: the end is exclusive.
     last = _MINUTE if load.format == "usage" else 1e-6
@@ -107,19 +110,24 @@ def _length(load: Trace, rows: list[_Row]) -> float:
     return whole - load.start
 
 
-def _rows(load: Trace) -> list[_Row]:
-    header, parse = _FORMATS[load.format]
-    rows: list[_Row] = []
-    for number, line in _lines(load.file, header):
+def lines(file: str, format_: str) -> list[Row]:
+    """All lines of a trace, in time and at least one of them with a request.
+
+    Raises:
+        UsageError: the file can't be read, or a line of it is broken or out of order.
+    """
+    header, parse = _FORMATS[format_]
+    rows: list[Row] = []
+    for number, line in _lines(file, header):
         try:
             row = _checked(parse(line))
         except (ValueError, msgspec.DecodeError, RecursionError) as error:
-            raise UsageError(f"{load.file}:{number}: {error}") from None
-        if rows and (row.time < rows[-1].time or (row.time == rows[-1].time and load.format == "usage")):
-            raise UsageError(f"{load.file}:{number}: the line is not later than the one before; sort the trace by time")
+            raise UsageError(f"{file}:{number}: {error}") from None
+        if rows and (row.time < rows[-1].time or (row.time == rows[-1].time and format_ == "usage")):
+            raise UsageError(f"{file}:{number}: the line is not later than the one before; sort the trace by time")
         rows.append(row)
     if not any(row.requests for row in rows):
-        raise UsageError(f"{load.file}: the trace has no requests")
+        raise UsageError(f"{file}: the trace has no requests")
     return rows
 
 
@@ -139,18 +147,18 @@ def _lines(file: str, header: str | None) -> Iterator[tuple[int, str]]:
     return numbered
 
 
-def _azure(line: str) -> _Row:
+def _azure(line: str) -> Row:
     time, prompt, completion = _fields(line, 3)
-    return _Row(_time(time), _tokens(prompt), 0, _tokens(completion))
+    return Row(_time(time), _tokens(prompt), 0, _tokens(completion))
 
 
-def _jsonl(line: str) -> _Row:
+def _jsonl(line: str) -> Row:
     entry = msgspec.json.decode(line, type=_Entry)
     time = _time(entry.timestamp) if isinstance(entry.timestamp, str) else entry.timestamp
-    return _Row(time, entry.prompt_tokens, entry.cached_tokens or 0, entry.completion_tokens)
+    return Row(time, entry.prompt_tokens, entry.cached_tokens or 0, entry.completion_tokens)
 
 
-def _usage(line: str) -> _Row:
+def _usage(line: str) -> Row:
     minute, *totals = _fields(line, 5)
     requests, prompt, cached, completion = map(_tokens, totals)
     if not requests and (prompt or completion):
@@ -160,13 +168,13 @@ def _usage(line: str) -> _Row:
     time = _time(minute)
     if time % _MINUTE:
         raise ValueError(f"`{minute}` is not the start of a minute")
-    return _Row(time, prompt, cached, completion, requests)
+    return Row(time, prompt, cached, completion, requests)
 
 
-_FORMATS: dict[str, tuple[str | None, Callable[[str], _Row]]] = {
+_FORMATS: dict[str, tuple[str | None, Callable[[str], Row]]] = {
     "azure": ("TIMESTAMP,ContextTokens,GeneratedTokens", _azure),
     "jsonl": (None, _jsonl),
-    "usage": ("minute,requests,prompt_tokens,cached_tokens,completion_tokens", _usage),
+    "usage": (USAGE_HEADER, _usage),
 }
 
 
@@ -192,7 +200,7 @@ def _tokens(text: str) -> int:
     return int(text)
 
 
-def _checked(row: _Row) -> _Row:
+def _checked(row: Row) -> Row:
     if min(row[1:]) < 0:
         raise ValueError("a number of tokens is negative")
     if max(row[1:4]) > MOST_TOKENS * max(row.requests, 1) or not abs(row.time) < _LAST:
@@ -202,7 +210,7 @@ def _checked(row: _Row) -> _Row:
     return row
 
 
-def _expanded(rows: list[_Row], begin: float, end: float, seed: int) -> Floats:
+def _expanded(rows: list[Row], begin: float, end: float, seed: int) -> Floats:
     """Requests out of the minutes that touch [begin, end): time, prompt, cached, completion; shape (n, 4)."""
     minutes = [
         _minute(row, generator(seed, ARRIVALS, block=number))
@@ -212,7 +220,7 @@ def _expanded(rows: list[_Row], begin: float, end: float, seed: int) -> Floats:
     return np.concatenate([np.empty((0, 4)), *minutes])
 
 
-def _minute(row: _Row, rng: np.random.Generator) -> Floats:
+def _minute(row: Row, rng: np.random.Generator) -> Floats:
     count = row.requests
     cached = np.zeros(count)
     # A mean under what Azure caches at all was a longer prefix of some of the requests: so many get 1,024 or more.
