@@ -23,7 +23,9 @@ PROGRAMS = {
     "streams": ("--rounds", "1", "--duration", "6", "--warmup", "3"),
     "open_loop": ("--rounds", "1", "--duration", "8"),
     "startup": ("--no-install",),
+    "virtual": (),
     "million": ("--rounds", "1", "--attempts", "100000"),
+    "usage": ("--rounds", "1", "--days", "3"),
 }
 """Each with the options that make it quick, to see that it works; such figures say little."""
 PACKAGES = ("uvloop", "httptools", "msgspec", "numpy", "aiohttp", "httpx2")

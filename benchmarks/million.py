@@ -76,14 +76,10 @@ async def keep(path: Path, plan: Plan, folder: Path) -> Path:
             await crew.ready()
             with contextlib.closing(store.create(folder, head.workload.name, None, datetime.now(UTC))) as file:
                 file.write(record.encode(head))
-                await crew.load(file, time.perf_counter(), _keep_headers)
+                await crew.load(file, time.perf_counter())
                 file.write(record.encode(crew.end("completed", head.workload.duration, None)))
     await end(child)
     return file.path
-
-
-async def _keep_headers() -> None:
-    """No token to renew."""
 
 
 def be_parent(path: Path) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptubench.analysis import azure as said
-from ptubench.analysis.columns import Run, load
+from ptubench.analysis.columns import Run
+from ptubench.analysis.gather import load
 from ptubench.azure import arm, cloud, monitor, rest
 from ptubench.client import auth
 from ptubench.errors import TargetRefused, UsageError

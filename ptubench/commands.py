@@ -28,6 +28,7 @@ from ptubench.ptu.capacity import Capacity, capacity
 from ptubench.record import Line
 from ptubench.secret import shown
 from ptubench.sim import options as sim_options
+from ptubench.sim.described import described
 from ptubench.stream.apis import APIS
 from ptubench.target.divert import resolve_divert
 from ptubench.target.model import Target, TargetOptions
@@ -79,7 +80,7 @@ class Prepared:
     beside: Beside | None
     """What Azure is asked around the run; None without `--resource`."""
     whole_minute: bool
-    """Whether the window starts on a full UTC minute, as with `--monitor`."""
+    """Whether the load waits so that the window starts on a full UTC minute, as with `--monitor`."""
 
 
 def prepare(options: RunOptions, env: Mapping[str, str], *, azure: rest.Access | None = None) -> Prepared:
@@ -117,7 +118,9 @@ def prepare(options: RunOptions, env: Mapping[str, str], *, azure: rest.Access |
         raise UsageError(f"{workload.name}: no request is due within {workload.duration:g} s; raise rate or duration")
     where = f"{options.workload}: checks"
     rules = tuple(checks.parse(text, where=where) for text in workload.checks)
-    expected = plan.in_window(workload.warmup, workload.duration)
+    # Where the window begins later by another rule, at most all calls can be measured.
+    warmup = workload.warmup if workload.warmup_rule == "fixed" else 0.0
+    expected = plan.in_window(warmup, workload.duration)
     if expected == 0:
         raise UsageError(
             f"{workload.name}: no request is due between the warm-up's end ({duration_text(workload.warmup)}) and the end "
@@ -144,7 +147,7 @@ def prepare(options: RunOptions, env: Mapping[str, str], *, azure: rest.Access |
         headers=request_headers(target, env),
         divert_headers={} if divert_to is None else request_headers(divert_to, env),
         beside=beside,
-        whole_minute=options.azure.monitor,
+        whole_minute=options.azure.monitor and workload.warmup_rule == "fixed",
     )
 
 
@@ -204,18 +207,7 @@ def _described(target: Target) -> Target:
     """The same target; a simulated one is checked, and knows its size."""
     if target.simulate is None:
         return target
-    simulate = sim_options.from_mapping(target.simulate, where=target.sources["simulate"])
-    return msgspec.structs.replace(
-        target,
-        simulate=msgspec.to_builtins(simulate),
-        model=simulate.model,
-        ptu=None if simulate.type == "standard" else simulate.ptu,
-        type="standard" if simulate.type == "standard" else target.type,
-        spillover=simulate.second.deployment if simulate.spill else None,
-        ratio=simulate.ratio,
-        tpm_per_ptu=simulate.tpm_per_ptu,
-        ptu_source="the simulated deployment",
-    )
+    return described(target, sim_options.from_mapping(target.simulate, where=target.sources["simulate"]))
 
 
 def _order(

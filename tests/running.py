@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -90,6 +91,11 @@ class Started:
             ticks=[line for line in lines if isinstance(line, Tick)],
             end=end,
         )
+
+
+def code_of(said: str, otherwise: int = 0) -> int:
+    """The exit code that belongs to what a run prints, table or JSON: a machine that was too busy makes it invalid."""
+    return 4 if re.search('verdict +INVALID|"verdict": ?"invalid"', said) else otherwise
 
 
 def start(folder: Path, *options: str, **keys: Any) -> Started:

@@ -21,17 +21,20 @@ FLOORS = (
     ("target",),
     ("workload",),
     ("load", "results"),
+    ("usage",),
     ("client",),
     ("azure",),
     ("sim",),
     ("engine",),
     ("analysis",),
+    ("virtual",),
+    ("size",),
     ("report",),
     ("commands", "azure_run"),
     ("cli",),
     ("__main__",),
 )
-PURE = ("load", "stream", "ptu", "workload", "analysis", "sim.deployment", "sim.cache", "sim.latency", "histogram")
+PURE = ("load", "stream", "ptu", "usage", "workload", "analysis", "sim.deployment", "sim.cache", "sim.latency", "histogram")
 IMPURE = {"asyncio", "socket", "ssl", "subprocess", "threading", "httpx2", "uvicorn", "time", "random", "rich", "typer"}
 
 

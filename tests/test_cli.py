@@ -4,9 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from ptubench.cli.run import _exit_code
+from running import code_of
 
 FAST = "gpt-4.1:50,latency=0.02,tps=2000,jitter=0"
 WORKLOAD = """
@@ -20,26 +24,39 @@ drain: 5s
 """
 
 
-def ptubench(*arguments, cwd, env=None):
-    """Run the command; a run that says of itself that the machine was too busy to measure is done again."""
-    for _ in range(3):
-        done = once(*arguments, cwd=cwd, env=env)
-        if done.returncode != 4:
-            break
-    return done
+COMMAND = (sys.executable, "-m", "ptubench")
 
 
-def once(*arguments, cwd, env=None):
+@dataclass(frozen=True)
+class Done:
+    """What a command gave back."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def start(*arguments, cwd, env=None, command=COMMAND):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "OPENAI_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "ptubench", *map(str, arguments)],
+    return subprocess.Popen(
+        [*command, *map(str, arguments)],
         cwd=cwd,
         env={**clean, "COLUMNS": "100", **(env or {})},
-        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
-        check=False,
     )
+
+
+def finish(process):
+    said = process.communicate(timeout=60)
+    return Done(process.returncode, *said)
+
+
+def ptubench(*arguments, **how):
+    """Run the command to its end."""
+    return finish(start(*arguments, **how))
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +71,28 @@ def workload(folder):
     return path
 
 
+RUNS = {
+    "first": (),
+    "zipped": ("--json", "--gzip"),
+    "met": ("--set", "checks=[failed.ratio <= 1%, ttft.p50 <= 10s]"),
+    "failed": ("--set", "checks=[ttft.p50 <= 1ms, failed.ratio <= 1%]"),
+}
+
+
 @pytest.fixture(scope="module")
-def done(folder, workload):
+def runs(folder, workload):
+    """All runs of this file, at once."""
+    started = [
+        start("run", workload, "--simulate", FAST, "--label", name, *options, cwd=folder)
+        for name, options in RUNS.items()
+    ]
+    return dict(zip(RUNS, map(finish, started), strict=True))
+
+
+@pytest.fixture(scope="module")
+def done(runs):
     """One finished run, shared by the tests that look at what it left."""
-    return ptubench("run", workload, "--simulate", FAST, "--label", "first", cwd=folder)
+    return runs["first"]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +107,7 @@ def stored(run):
 
 
 def test_a_run_prints_its_table_and_leaves_a_run_file(done, file):
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code_of(done.stdout), done.stderr
     assert "SIMULATED" in done.stdout
     assert "verdict" in done.stdout
     assert file.name.endswith("-quick-first.jsonl")
@@ -98,11 +133,11 @@ def test_report_as_json_is_one_document_with_numbers(file, folder):
     assert summary["metrics"]["requests"]["ok"] == 30
 
 
-def test_json_makes_stdout_exactly_one_document_and_gzip_a_smaller_file(folder, workload):
-    run = ptubench("run", workload, "--simulate", FAST, "--json", "--gzip", "--label", "zipped", cwd=folder)
+def test_json_makes_stdout_exactly_one_document_and_gzip_a_smaller_file(folder, runs):
+    run = runs["zipped"]
     summary = json.loads(run.stdout)
 
-    assert run.returncode == 0
+    assert run.returncode == code_of(run.stdout)
     assert summary["run"]["file"] == stored(run)
     assert stored(run).endswith("-quick-zipped.jsonl.gz")
     assert json.loads(ptubench("report", stored(run), "--format", "json", cwd=folder).stdout) == summary
@@ -223,12 +258,31 @@ def test_a_target_that_is_not_there_is_one_sentence_and_exit_code_5(target, said
     assert asked.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(("rule", "code"), [("failed.ratio <= 1%", 0), ("ttft.p50 <= 1ms", 3), ("ttft.p50 <= 10s", 0)])
-def test_the_workloads_own_checks_decide_the_exit_code(rule, code, folder, workload):
-    run = ptubench("run", workload, "--simulate", FAST, "--set", f"checks=[{rule}]", cwd=folder)
+@pytest.mark.parametrize(("name", "code"), [("met", 0), ("failed", 3)])
+def test_the_workloads_own_checks_decide_the_exit_code_of_a_valid_run(name, code, runs):
+    run = runs[name]
 
-    assert run.returncode == code, run.stderr
-    assert rule in run.stdout
+    assert run.returncode == code_of(run.stdout, otherwise=code), run.stderr
+    assert "failed.ratio <= 1%" in run.stdout
+    assert ("ttft.p50 <= 1ms" in run.stdout) == (name == "failed")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "passed", "ended", "strict", "code"),
+    [
+        ("valid", True, "completed", True, 0),
+        ("degraded", True, "completed", False, 0),
+        ("degraded", True, "completed", True, 4),
+        ("degraded", False, "completed", False, 3),
+        ("invalid", False, "completed", False, 4),
+        ("invalid", False, "stopped", False, 130),
+        ("valid", True, "aborted", False, 130),
+    ],
+)
+def test_of_several_reasons_for_an_exit_code_the_gravest_counts(verdict, passed, ended, strict, code):
+    summary = {"validity": {"verdict": verdict}, "checks": [{"passed": True}, {"passed": passed}]}
+
+    assert _exit_code(summary, ended, strict=strict) == code
 
 
 def test_help_names_every_command_and_each_option_has_a_help_text(folder):
@@ -257,14 +311,7 @@ def test_a_file_of_the_users_folder_does_not_stand_in_for_one_of_ours(tmp_path, 
     for name in ("msgspec", "typing_extensions", "uvloop"):
         Path(tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
     script = Path(sys.executable).with_name("ptubench")
-    run = subprocess.run(
-        [script, "run", workload, "--simulate", FAST],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    run = ptubench("run", workload, "--simulate", FAST, cwd=tmp_path, command=(script,))
 
-    assert run.returncode in (0, 4), run.stderr  # 4: too busy a machine
+    assert run.returncode == code_of(run.stdout), run.stderr
     assert "run file: " in run.stderr

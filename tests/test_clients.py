@@ -69,39 +69,6 @@ def test_httpx_sees_the_same_answer_as_the_timed_client():
     assert seen["httpx"].answer.first_content - seen["httpx"].sent >= 0.1
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "reset_before_headers",
-        "close_before_headers",
-        "reset_midstream",
-        "close_midstream",
-        "stall_midstream",
-        "http_400",
-        "http_500",
-        "throttled_ms",
-        "error_event",
-        "not_json",
-        "no_usage",
-        "no_done",
-        "html",
-        "no_content",
-    ],
-)
-def test_httpx_names_faults_as_the_timed_client_does(kind):
-    with fault_server(kind) as server:
-        (timed,), _ = send("timed", server.url, idle=0.3)
-        (httpx,), _ = send("httpx", server.url, idle=0.3)
-
-    assert (httpx.failure, httpx.status) == (timed.failure, timed.status)
-
-
-def test_httpx_names_a_port_where_nobody_listens():
-    (exchange,), _ = send("httpx", "http://127.0.0.1:9/v1/chat/completions")
-
-    assert exchange.failure == "refused"
-
-
 # --- the user's own function
 
 
@@ -133,6 +100,32 @@ async def silent(call):
     return
     yield
 
+async def told(call):
+    yield {"headers": {"X-Ms-Region": "Sweden Central", "set-cookie": "secret"}, "retries": 1}
+    yield "text"
+    yield {"usage": {"prompt_tokens": 8, "completion_tokens": 1}, "model": "gpt-4.1", "finish_reason": "stop"}
+    yield {"usage": None, "retries": 0}
+
+async def spilled(call):
+    yield {"headers": {"x-ms-spillover-from-deployment": "mine"}}
+    yield "one"
+    yield "two"
+
+async def unavailable(call):
+    error = RuntimeError("come back later")
+    error.status_code = 503
+    raise error
+    yield
+
+async def chunks(call):
+    yield 7
+
+async def unknown(call):
+    yield {"headers": {}, "text": "mine"}
+
+async def wrong(call):
+    yield {"headers": "x-ms-region"}
+
 def plain(call):
     return "no generator"
 """
@@ -153,6 +146,22 @@ def test_the_users_own_function_is_measured_as_an_application_sees_it(own):
     assert gaps.events == 2
 
 
+def test_what_the_function_tells_of_the_answer_is_kept(own):
+    (exchange,), _ = send("own_client:told", "http://127.0.0.1:9/v1")
+    answer = exchange.answer
+
+    assert (exchange.failure, exchange.flags) == (None, ("retried_inside",))
+    assert exchange.headers == {"x-ms-region": "Sweden Central"}
+    assert (answer.model, answer.finish, answer.completion_tokens) == ("gpt-4.1", "stop", 1)
+
+
+def test_a_spilled_answer_is_seen_through_a_function_and_its_gaps_are_not_the_targets(own):
+    (exchange,), gaps = send("own_client:spilled", "http://127.0.0.1:9/v1")
+
+    assert exchange.spilled
+    assert (gaps.events, gaps.counts) == (2, {})
+
+
 def test_a_429_that_the_users_client_raises_is_a_429(own):
     (exchange,), _ = send("own_client:busy", "http://127.0.0.1:9/v1")
 
@@ -164,7 +173,15 @@ def test_a_429_that_the_users_client_raises_is_a_429(own):
     ("name", "failure", "error"),
     [
         ("broken", "client_error", "RuntimeError: it broke"),
-        ("silent", "no_content", "the function yielded no text"),
+        ("silent", "empty", "the function yielded no text"),
+        ("unavailable", "http_503", "RuntimeError: come back later"),
+        ("chunks", "client_error", "TypeError: the function yielded a int; it must yield text or mappings"),
+        (
+            "unknown",
+            "client_error",
+            "TypeError: the function yielded `text`; a mapping may tell headers, usage, model, finish_reason, retries",
+        ),
+        ("wrong", "client_error", "TypeError: the function yielded `headers` as a str"),
     ],
 )
 def test_what_goes_wrong_in_the_users_client_is_a_named_failure(own, name, failure, error):
@@ -291,7 +308,13 @@ def probed(url):
             "http_401",
             "no key was sent; set AZURE_OPENAI_API_KEY (or name a variable with --key-env), or use --auth entra",
         ),
-        ("http_403", "check the key's or identity's role, and the resource's network rules"),
+        (
+            "http_403",
+            (
+                "the call went to 127.0.0.1, a private address; check the rules of the resource, and its private "
+                "endpoint; see docs/private-network.md"
+            ),
+        ),
         ("http_404", "check --deployment, --endpoint and --api-style"),
         ("redirect", "give --endpoint the final address"),
         ("html", "check --endpoint and --api-style: this is no chat completions address"),

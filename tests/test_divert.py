@@ -146,6 +146,11 @@ ELSEWHERE = "https://other.openai.azure.com"
             "chat: throttling.divert_to: speaks the API responses and the target chat; requests are made for one",
         ),
         (
+            {"endpoint": f"{ELSEWHERE}/openai/v1/responses", "deployment": "d", "auth": "none"},
+            {},
+            "chat: throttling.divert_to: speaks the API responses and the target chat; requests are made for one",
+        ),
+        (
             {"endpoint": ELSEWHERE, "deployment": "d"},
             {},
             (
@@ -338,17 +343,25 @@ def test_the_second_target_stands_in_the_file_without_its_key(diverted):
     assert "second" not in json.dumps({**run.head.divert_to, "sources": None}).replace("SECOND_KEY", "")
 
 
-def test_a_simulated_run_diverts_to_a_second_simulated_deployment(tmp_path):
+def test_a_simulated_run_diverts_to_a_second_one_which_is_asked_for_what_it_takes(tmp_path):
     run = running.start(
         tmp_path / "run",
         *("--simulate", "gpt-4.1:1,depth=0.5s,latency=0.02,tps=500"),
         load={"rate": "20/s", "arrivals": "constant"},
-        throttling={"on_429": "divert", "divert_to": {"simulate": "gpt-4.1:50,latency=0.1"}},
+        throttling={"on_429": "divert", "divert_to": {"simulate": "o3:50,latency=0.1"}},
+        parameters={"temperature": 0.5},  # a model that reasons takes none
     ).finish()
 
     assert run.metrics["requests"]["ok"] == 40
-    assert {a.headers["x-ptubench-simulated"] for a in run.attempts if a.diverted} == {"gpt-4.1:50"}
+    assert {a.headers["x-ptubench-simulated"] for a in run.attempts if a.diverted} == {"o3:50"}
     assert run.head.divert_to["kind"] == "simulated"
+    assert (list(run.head.probe["left_out"]), list(run.head.divert_probe["left_out"])) == ([], ["temperature"])
+    assert "throttling.divert_to: the target refuses `temperature`" in run.said
+    assert run.summary["target"]["divert_probe"] == {
+        "status": 200,
+        "model": "o3-2025-04-16",
+        "left_out": ["temperature"],
+    }
 
 
 @pytest.mark.parametrize(

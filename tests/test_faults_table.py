@@ -9,15 +9,24 @@ import contextlib
 import socket
 import sys
 import time
-from dataclasses import dataclass
 
 import pytest
 
+from faulty import (
+    FAULTY,
+    IMPATIENT,
+    PATIENT,
+    STEADY,
+    TABLE,
+    TOKENS,
+    assert_seen_as_sent,
+    beside_a_steady_stream,
+    outcome,
+    send,
+)
 from ptubench import failures
 from ptubench.client.connect import address
-from ptubench.client.exchange import Exchange
 from ptubench.client.timed import TimedClient
-from ptubench.record import Attempt
 from ptubench.sim import faults
 from ptubench.sim.script import Do
 from ptubench.workload.model import Timeouts
@@ -33,91 +42,6 @@ from servers import (
     script_server,
 )
 
-TOKENS = 8
-IMPATIENT = Timeouts(connect=0.5, first_byte=0.3, idle=0.3, total=5.0)
-PATIENT = Timeouts(connect=5.0, first_byte=5.0, idle=5.0, total=10.0)
-STEADY = b'{"stream":true,"steady":1}'
-FAULTY = b'{"stream":true}'
-
-
-@dataclass(frozen=True)
-class Row:
-    """What is expected of a fault."""
-
-    outcome: str = "ok"
-    failure: str | None = None
-    flags: tuple[str, ...] = ()
-    status: int | None = 200
-    tokens: int | None = None
-    kept: bool = True
-    """Whether its connection may be used again."""
-    read: bool = True
-    """Whether all of its content is read."""
-
-
-def failed(kind, *, status=200, tokens=None, kept=False, read=True):
-    return Row("failed", kind, (), status, tokens, kept, read)
-
-
-def refused(status, kind=None):
-    return Row("failed", kind or f"http_{status}", (), status, None, kept=True)
-
-
-OK = Row(tokens=TOKENS)
-THROTTLED = Row("throttled", status=429)
-TABLE = {
-    "reset_before_headers": failed("closed", status=None),
-    "close_before_headers": failed("closed", status=None),
-    "reset_midstream": failed("broken_stream"),
-    "close_midstream": failed("broken_stream"),
-    "cut_chunk": failed("broken_stream"),
-    "pooled_close": OK,
-    "idle_close": Row(tokens=TOKENS, kept=False),
-    "stall_first_byte": failed("first_byte_timeout", status=None),
-    "stall_headers": failed("idle_timeout"),
-    "stall_midstream": failed("idle_timeout"),
-    "garbage": failed("bad_http", status=None),
-    "bytes_after_end": Row(flags=("bytes_after_end",), tokens=TOKENS, kept=False),
-    "huge_headers": failed("headers_too_large", status=None, read=False),
-    "by_close": Row(tokens=TOKENS, kept=False),
-    "http_400": refused(400),
-    "http_401": refused(401),
-    "http_403": refused(403),
-    "http_404": refused(404),
-    "http_408": refused(408),
-    "http_500": refused(500),
-    "http_503": refused(503),
-    "redirect": refused(302, "redirect"),
-    "throttled_ms": THROTTLED,
-    "throttled_seconds": THROTTLED,
-    "throttled_date": THROTTLED,
-    "throttled_bare": THROTTLED,
-    "throttled_absurd": THROTTLED,
-    "html": failed("not_a_stream", kept=True),
-    "json": failed("not_a_stream", kept=True),
-    "empty": failed("broken_stream", kept=True),
-    "no_content": failed("no_content", tokens=0, kept=True),
-    "error_event": failed("stream_error", kept=True),
-    "not_json": failed("bad_event", kept=True),
-    "wrong_shape": failed("bad_event", kept=True),
-    "half_event": failed("broken_stream", kept=True),
-    "huge_event": failed("event_too_large", read=False),
-    "no_done": Row(flags=("no_done",), tokens=TOKENS),
-    "no_usage": Row(tokens=None),
-    "after_done": OK,
-    "crlf": OK,
-    "bytewise": Row(tokens=TOKENS, kept=False),
-    "three_per_write": OK,
-    "one_write": OK,
-    "comments": OK,
-    "cut_characters": OK,
-    "odd_deltas": OK,
-    "tool_calls": OK,
-    "reasoning": OK,
-    "refusal": OK,
-    "packed": OK,
-    "one_event": OK,
-}
 LOOPS = ["asyncio"] if sys.platform == "win32" else ["asyncio", "uvloop"]
 
 
@@ -142,28 +66,12 @@ def client_of(url, *, ca_file=None, env=None, timeouts=PATIENT):
     return TimedClient(url, where, headers={}, timeouts=timeouts, stream=True)
 
 
-async def send(client, body=FAULTY):
-    exchange = Exchange()
-    await client.send(body, exchange)
-    return exchange
-
-
 async def once(url, **options):
     """One request with a client of its own."""
     client = client_of(url, **options)
     exchange = await send(client)
     await client.close()
     return exchange
-
-
-def outcome(exchange):
-    return Attempt(index=0, scheduled=0.0, taken=0.0, failure=exchange.failure, status=exchange.status).outcome
-
-
-def beside_a_steady_stream(kind):
-    """Plays the fault, except to the request of the steady stream."""
-    fault, steady = faults.script(kind, tokens=TOKENS, gap=0.001), healthy(tokens=8, ttft=0.01, gap=0.004)
-    return lambda ask: (steady if ask.body == STEADY else fault)(ask)
 
 
 async def both(url):
@@ -197,16 +105,6 @@ def test_a_fault_is_named_and_the_stream_beside_it_untouched(kind, run):
     assert_seen_as_sent(faulty, logs[FAULTY].contents, whole=row.read)
     assert (outcome(steady), steady.flags, steady.answer.content_events) == ("ok", (), 8)
     assert_seen_as_sent(steady, logs[STEADY].contents)
-
-
-def assert_seen_as_sent(exchange, contents, *, whole=True):
-    """The client's content against the server's log: as much, and none before it was sent."""
-    assert exchange.sent <= exchange.end
-    if whole:
-        assert exchange.answer.content_events == len(contents)
-    if exchange.answer.content_events:
-        assert contents[0] <= exchange.answer.first_content
-        assert contents[exchange.answer.content_events - 1] <= exchange.answer.last_content <= exchange.end
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def spilling(tmp_path_factory):
             folder / "run",
             *("--endpoint", f"{server.url}/openai/v1/", "--deployment", "law", "--model", "law", "--ptu", str(ptu)),
             *("--ratio", str(ratio), "--tpm-per-ptu", str(tpm_per_ptu)),
-            load={"stages": [stage(3 * calls, "1s"), stage(1.3 * calls, "5s")], "arrivals": "constant"},
+            load={"stages": [stage(3 * calls, "1s"), stage(1.3 * calls, "3s")], "arrivals": "constant"},
             prompt_tokens=prompt,
             completion_tokens=completion,
             duration=None,

@@ -251,7 +251,7 @@ def test_high_demand_is_refused_although_the_quota_has_room():
 
 def test_a_run_on_a_simulated_standard_deployment(tmp_path):
     deployment = "gpt-4.1:200,type=standard,latency=0.02,tps=500"
-    common = {"prompt_tokens": 60, "completion_tokens": 10, "duration": "4s", "warmup": "1s"}
+    common = {"prompt_tokens": 60, "completion_tokens": 10, "duration": "3s", "warmup": "500ms"}
     over, busy = running.finish(
         [
             running.start(

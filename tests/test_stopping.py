@@ -161,7 +161,7 @@ def test_when_the_parent_is_killed_its_children_end_and_nothing_more_is_sent(tmp
 def test_a_lost_worker_makes_the_run_invalid_and_loses_no_record_of_the_other(tmp_path):
     with simulated(tmp_path, tps=1000, ptu=500) as sim:
         workload = tmp_path / "short.yaml"
-        workload.write_text(WORKLOAD.format(answer=5).replace("60s", "4s"))
+        workload.write_text(WORKLOAD.format(answer=5).replace("60s", "2s"))
         run = Running.__new__(Running)
         run.folder = tmp_path / "results"
         target = ["--endpoint", f"{sim.url}/v1", "--deployment", "m", "--results", run.folder, "--workers", "2"]
@@ -183,4 +183,4 @@ def test_a_lost_worker_makes_the_run_invalid_and_loses_no_record_of_the_other(tm
         "lost_worker"
     ]
     assert len(last.lost_workers) == 1
-    assert sum(line.worker not in last.lost_workers for line in run.lines() if isinstance(line, Attempt)) == 80
+    assert sum(line.worker not in last.lost_workers for line in run.lines() if isinstance(line, Attempt)) == 40

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ptubench import histogram, record
 from ptubench.analysis import names, rates
 from ptubench.analysis.causes import CAUSES
-from ptubench.analysis.columns import load
+from ptubench.analysis.gather import load
 from ptubench.analysis.summary import summarize
 from ptubench.failures import FAILURES
 from ptubench.samples import PERCENTILES
@@ -26,8 +26,8 @@ DOC = Path(__file__).parent.parent / "docs" / "metrics.md"
 KEYS = {
     "": "schema_version tool run workload target network metrics groups timeline latency validity monitor notes checks",
     "tool": "name version",
-    "run": "id label started_at seed salt workload_hash file duration_s window_s ended",
-    "network": "address private connect_ms tls_ms region place",
+    "run": "id label started_at seed salt workload_hash file duration_s window_s warmup ended clock",
+    "network": "address private proxy round_trip_ms first_connect_ms first_tls_ms connect_ms tls_ms region place",
     "network.connect_ms": "p50 p95",
     "metrics": (
         "ttft ttfo ttft_scheduled tbt tps tps_e2e gap e2e e2e_scheduled lag connect retry_after reject lane_wait waited "

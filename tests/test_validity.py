@@ -15,8 +15,10 @@ def busy(cpu):
     return [tick(t, cpu=cpu) for t in range(10, 70)]
 
 
-def slow_loop(seconds):
-    return [tick(t, loop_lag={histogram.bucket(0.0001): 90, histogram.bucket(seconds): 10}) for t in range(10, 70)]
+def slow_loop(seconds, cpu=0.25):
+    return [
+        tick(t, cpu=cpu, loop_lag={histogram.bucket(0.0001): 90, histogram.bucket(seconds): 10}) for t in range(10, 70)
+    ]
 
 
 CASES = {
@@ -95,8 +97,8 @@ def test_a_reason_says_what_was_seen_what_it_means_and_what_to_try(tmp_path):
         {
             "code": "dropped",
             "level": "invalid",
-            "text": "10 of 100 requests were never sent because `max_in_flight` was reached: the load was lower than asked; "
-            "raise `max_in_flight` or lower the rate",
+            "text": "10 of 100 requests were never sent because `max_in_flight` was reached: it limits the load, "
+            "which was lower than asked; raise `max_in_flight` or lower the rate",
         }
     ]
 
@@ -109,6 +111,87 @@ def test_several_reasons_are_all_named_and_the_worst_decides(tmp_path):
         ("dropped", "degraded"),
         ("cut", "invalid"),
     ]
+
+
+WAITING = [ok(300 + i, 30 + i / 10, connect_s=0.2, sent=30 + i / 10 + 0.2) for i in range(10)]
+HELD = [ok(300 + i, 30 + i / 10, sent=30 + i / 10 + 0.02) for i in range(10)]
+NO_SOCKET = [failed(300, 30, "no_socket", sent=None)]
+LIMITS = {
+    "the client's processor": (
+        {},
+        (*steady(90), *late(10, 0.02), *busy(0.7)),
+        ["lag"],
+        "what limits the load is the client; use more `--workers`, fewer streams at once, or a lower rate",
+    ),
+    "as many workers as cores": (
+        {"workers": 4},
+        (*steady(90), *busy(0.9)),
+        ["cpu"],
+        "what limits the load is the client; use a machine with more than 4 cores, fewer streams at once, or a lower rate",
+    ),
+    "the machine": (
+        {},
+        (*steady(90), *slow_loop(0.02)),
+        ["loop_lag"],
+        (
+            "the busiest worker used no more than 25.0 % of a core, so what limits the load is the machine, busy with something "
+            "else; use a quieter or a larger one"
+        ),
+    ),
+    "httpx": (
+        {"client": "httpx"},
+        (*steady(90), *busy(0.9)),
+        ["cpu"],
+        "what limits the load is `client: httpx`; use `client: timed`, more `--workers`, or fewer streams at once",
+    ),
+    "the connections of httpx": (
+        {"client": "httpx"},
+        (*steady(90), *HELD),
+        ["held"],
+        (
+            "calls waited 20.0 ms (p99) inside the client until a connection took them: what limits the load is the connections "
+            "of `client: httpx`; use `client: timed`, more `--workers`, or fewer streams at once"
+        ),
+    ),
+    "connections that were opened": ({"client": "httpx"}, (*steady(90), *WAITING), [], ""),
+    "an SDK": (
+        {"client": "mine:ask"},
+        (*steady(90), *slow_loop(0.02, cpu=0.96)),
+        ["loop_lag", "cpu"],
+        (
+            "the busiest worker used 96.0 % of a core: what limits the load is `client: mine:ask`; use `client: timed`, more "
+            "`--workers`, or fewer streams at once"
+        ),
+    ),
+    "a function that blocks": (
+        {"client": "mine:ask"},
+        (*steady(90), *slow_loop(0.02)),
+        ["loop_lag"],
+        (
+            "busy with something else, or `mine:ask` keeps its event loop waiting (a call without await); use a quieter or a "
+            "larger one"
+        ),
+    ),
+    "sockets": (
+        {},
+        (*steady(90), *NO_SOCKET),
+        ["no_socket"],
+        (
+            "1 of 91 calls failed because this machine had no file or port left for another connection: it limits the load; "
+            "raise its limit (`ulimit -n`), or use fewer streams at once"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LIMITS)
+def test_the_verdict_names_what_limits_the_load_and_the_way_out(what, tmp_path):
+    changes, lines, codes, said = LIMITS[what]
+
+    reasons = summary(tmp_path, *lines, machine={"cores": 4}, **changes)["validity"]["reasons"]
+
+    assert [reason["code"] for reason in reasons] == codes
+    assert said in (reasons[-1]["text"] if reasons else "")
 
 
 NOTES = {

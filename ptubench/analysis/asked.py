@@ -1,6 +1,6 @@
 """What the workload asked for against what the service counted, of answered requests with synthetic prompts.
 
-Own messages have no asked size, and are left out. Means per request, in tokens.
+Own messages have no asked size, and are left out. The completion is what was asked for, so without reasoning. Means per request, in tokens.
 """
 
 from typing import Any
@@ -26,6 +26,8 @@ def asked(requests: Requests, synthetic: Bools) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, (wanted, counted) in _PAIRS.items():
         aim, truth = requests.of_last(wanted), requests.of_last(counted)
+        if name == "completion_tokens":
+            truth = truth - np.nan_to_num(requests.reasoning_tokens)  # which have an allowance of their own
         both = which & ~np.isnan(aim) & ~np.isnan(truth)
         result[name] = {"asked": _mean(aim[both]), "got": _mean(truth[both])}
     limit = requests.of_last("limit")

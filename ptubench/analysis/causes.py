@@ -5,6 +5,7 @@ headers come from Standard deployments and not from PTU; "high demand" on Standa
 room; a stream of the Responses API may tell of a rate limit after its 200.
 """
 
+import math
 from typing import Any
 
 from ptubench.record import THROTTLED_IN_BAND, Attempt
@@ -47,7 +48,9 @@ def cause(attempt: Attempt, *, ptu: bool) -> str | None:
 
 
 def _remaining(attempt: Attempt, kind: str) -> float | None:
+    """What a header says is left; None without one, or where it is no number that can be."""
     try:
-        return float(attempt.headers[f"x-ratelimit-remaining-{kind}"])
+        left = float(attempt.headers[f"x-ratelimit-remaining-{kind}"])
     except (KeyError, ValueError):
         return None
+    return left if math.isfinite(left) else None

@@ -18,6 +18,7 @@ from typing import Any
 from ptubench import units
 from ptubench.analysis import names
 from ptubench.errors import UsageError
+from ptubench.failures import RENAMED
 from ptubench.samples import NEEDED
 
 _RULE = re.compile(r"\s*([\w.]+)\s*(<=|>=|<|>)\s*([^\s<>=].*?)\s*")
@@ -79,6 +80,9 @@ def parse(text: str, *, where: str) -> Rule:
             f"{where}: `{text}` is not a rule; write a metric, one of < <= > >=, and a value, such as `ttft.p95 <= 1s`"
         )
     metric, op, value = match.groups()
+    mapping, _, kind = metric.rpartition(".")
+    if mapping == "failed.by_kind" and kind in RENAMED:
+        metric = f"{mapping}.{RENAMED[kind]}"
     try:
         limit = _READERS[_unit(metric, where, text)](value)
     except ValueError as exc:

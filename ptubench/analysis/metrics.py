@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ptubench.analysis import asked, monitoring, rates, stats, validity
+from ptubench.analysis import asked, limits, monitoring, rates, stats
 from ptubench.analysis import requests as per_request
 from ptubench.analysis.columns import OUTCOMES, THROTTLED, Attempts, Bools, Floats, Run, select
 from ptubench.analysis.cost import cost, no_cost
@@ -137,7 +137,7 @@ def _gap(run: Run, offered: Requests, window: Window) -> dict[str, Any]:
     visible = offered.visible
     which = offered.ok & offered.streamed & (visible > 0)
     tokens = visible[which].sum()
-    return stats.pooled(validity.histogram_of(run.ticks.gaps, window), unit="s") | {
+    return stats.pooled(limits.histogram_of(run.ticks.gaps, window), unit="s") | {
         "events_per_token": float(offered.of_last("content_events")[which].sum() / tokens) if tokens else None
     }
 

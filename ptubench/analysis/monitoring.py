@@ -57,12 +57,11 @@ def comparison(run: Run, window: Window, capacity: Capacity | None) -> dict[str,
     if told is None:
         return None
     span = said.span_of(run, window)
-    asked = datetime.fromtimestamp(told.asked_unix, UTC).isoformat(timespec="seconds")
     ended = run.head.started_unix + (run.end.finished if run.end is not None else span.window[1])
     ours, azure = _ours(run, span, capacity), said.figures(told, span)
     rows = [_row(name, unit, ours[name], azure[name]) for name, unit in ROWS.items()] if span.minutes else []
     return {
-        "asked_at": asked,
+        "asked_at": _utc(told.asked_unix),
         "minutes": len(span.minutes),
         "span_s": list(span.window) if span.minutes else None,
         "settled": told.stable or told.asked_unix - ended >= SETTLED_S,
@@ -95,6 +94,14 @@ def foreign(compared: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """The row of requests, if Azure counted more of them than we can have sent."""
     rows = compared["rows"] if compared is not None else []
     return next((row for row in rows if row["word"] == FOREIGN), None)
+
+
+def _utc(unix: float) -> str | None:
+    """A moment, as UTC; None for one in no calendar, which only a file that was edited by hand holds."""
+    try:
+        return datetime.fromtimestamp(unix, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _row(name: str, unit: str, ours: Ours, azure: float | None) -> dict[str, Any]:

@@ -4,11 +4,13 @@
 """
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ptubench.analysis.causes import CAUSES
 from ptubench.failures import FAILURES
 from ptubench.samples import PERCENTILES
+
+Better = Literal["lower", "higher"]
 
 
 class Metric(NamedTuple):
@@ -19,18 +21,20 @@ class Metric(NamedTuple):
     meaning: str
     per_request: bool = True
     """At most one value per request, so that the plan tells how many values to expect."""
+    better: Better | None = None
+    """Which way is better for whoever waits for the answer; None where neither is."""
 
 
 DISTRIBUTIONS = {
-    "ttft": Metric("s", "sent to first content"),
-    "ttfo": Metric("s", "sent to first content that is not reasoning"),
-    "ttft_scheduled": Metric("s", "due to first content"),
-    "tbt": Metric("s", "time between tokens, mean of each answer"),
-    "tps": Metric("tokens/s", "1 / TBT of each answer"),
-    "tps_e2e": Metric("tokens/s", "completion tokens / E2E of each answer"),
+    "ttft": Metric("s", "sent to first content", better="lower"),
+    "ttfo": Metric("s", "sent to first content that is not reasoning", better="lower"),
+    "ttft_scheduled": Metric("s", "due to first content", better="lower"),
+    "tbt": Metric("s", "time between tokens, mean of each answer", better="lower"),
+    "tps": Metric("tokens/s", "1 / TBT of each answer", better="higher"),
+    "tps_e2e": Metric("tokens/s", "completion tokens / E2E of each answer", better="higher"),
     "gap": Metric("s", "between two consecutive content events, pooled", per_request=False),
-    "e2e": Metric("s", "sent to last content"),
-    "e2e_scheduled": Metric("s", "due to last content"),
+    "e2e": Metric("s", "sent to last content", better="lower"),
+    "e2e_scheduled": Metric("s", "due to last content", better="lower"),
     "lag": Metric("s", "due to taken up by the generator"),
     "connect": Metric("s", "opening a connection", per_request=False),
     "retry_after": Metric("s", "the wait that a 429 asked for", per_request=False),
@@ -97,6 +101,23 @@ SCALARS = {
 }
 """Every other number of `metrics` by its path, and its unit."""
 
+BETTER: dict[str, Better] = {
+    "refused.ratio": "lower",
+    "failed.ratio": "lower",
+    "slo.ratio": "higher",
+    "rpm.admitted": "higher",
+    "rpm.completed": "higher",
+    "rpm.per_ptu": "higher",
+    "tpm.prompt": "higher",
+    "tpm.completion": "higher",
+    "tpm.total": "higher",
+    "tpm.normalized": "higher",
+    "tpm.per_ptu": "higher",
+    "tpm.of_published": "higher",
+    "cost.per_million_tokens": "lower",
+}
+"""Which way is better, of those of `SCALARS` where one is; `rpm.per_ptu` is a figure of comparisons only."""
+
 FINISHES = ("stop", "length", "content_filter", "tool_calls", "function_call", "none")
 
 OPEN = {
@@ -112,6 +133,12 @@ def units() -> dict[str, str]:
     statistics = {f"{name}.{stat}": metric.unit for name, metric in DISTRIBUTIONS.items() for stat in STATISTICS}
     counts = {f"{name}.{stat}": "count" for name in DISTRIBUTIONS for stat in ("count", "of")}
     return {**statistics, **counts, **SCALARS}
+
+
+def better(path: str) -> Better | None:
+    """Which way a metric is better (`ttft.p95`: lower); None where neither is."""
+    of = DISTRIBUTIONS.get(path.rpartition(".")[0])
+    return BETTER.get(path) if of is None else of.better
 
 
 def suggestions() -> list[str]:

@@ -36,6 +36,7 @@ def notes(
         *_of_usage(run, metrics, capacity),
         *_of_capacity(run, metrics, window=window, capacity=capacity),
         *_of_who_answered(run, metrics),
+        *_of_the_client(run, requests),
         *_of_azure(run, metrics),
     )
     return [{"code": code, "text": text} for code, text in found]
@@ -135,6 +136,20 @@ def _of_who_answered(run: Run, metrics: dict[str, Any]) -> Iterator[tuple[str, s
         yield "ratelimit_headers", text
     if metrics["cost"]["why"]:
         yield "no_cost", f"no cost: {metrics['cost']['why']}"
+
+
+def _of_the_client(run: Run, requests: Requests) -> Iterator[tuple[str, str]]:
+    """That a function of the user's own is what was measured, and what can't be seen through it."""
+    function = run.head.workload.client
+    if ":" not in function:
+        return
+    hidden = int(np.count_nonzero(requests.of_last("retried_inside") == 1))
+    text = f"measured is what an application sees through {function}, its own waits and connections included"
+    if hidden:
+        text += f"; it tells that it sent {hidden:,} calls more than once, so more was refused than `refused.ratio` says"
+    else:
+        text += "; what it retries without telling is in no count"
+    yield "own_client", text
 
 
 def _of_azure(run: Run, metrics: dict[str, Any]) -> Iterator[tuple[str, str]]:

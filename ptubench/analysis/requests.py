@@ -24,6 +24,7 @@ class Requests:
     first: Ints
     """The row of each request's first attempt; -1 when dropped, as in `last`."""
     last: Ints
+    index: Ints
     scheduled: Floats
     name: NDArray[np.int32]
     outcome: NDArray[np.int8]
@@ -36,7 +37,7 @@ class Requests:
 
     def select(self, which: NDArray[np.bool_] | slice) -> "Requests":
         """Some of the requests: a mask or a slice."""
-        columns = ("first", "last", "scheduled", "name", "outcome")
+        columns = ("first", "last", "index", "scheduled", "name", "outcome")
         return replace(self, **{name: getattr(self, name)[which] for name in columns})
 
     def of_first(self, column: str) -> Floats:
@@ -187,6 +188,7 @@ def requests(attempts: Attempts, drops: Drops, *, streams: bool) -> Requests:
         attempts=attempts,
         first=np.concatenate((first, nothing))[order],
         last=np.concatenate((last, nothing))[order],
+        index=np.concatenate((index[first], drops.index))[order],
         scheduled=scheduled[order],
         name=np.concatenate((attempts.name[last], drops.name))[order],
         outcome=outcome[order],

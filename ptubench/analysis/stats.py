@@ -43,6 +43,8 @@ class Resampling:
 
     size: int
     weights: NDArray[np.float32]
+    blocks: int
+    """How many blocks make a resample."""
 
     def stretch(self, positions: Ints) -> Ints:
         """The stretch of each position in 0…size − 1."""
@@ -51,26 +53,26 @@ class Resampling:
 
 
 @lru_cache(maxsize=4)
-def resampling(size: int) -> Resampling:
+def resampling(size: int, *, seed: int = _SEED, resamples: int = _RESAMPLES) -> Resampling:
     """Blocks drawn for `size` requests in the order in which they were due.
 
     A block is 3 · size^(1/3) requests long: what Künsch's rule gives for a lag-1 correlation of about 0.8. Blocks
     start at any request, or at one of 2,048 stretches of a long run.
     """
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(seed)
     stretches = max(1, min(size, _STRETCHES))
     per_stretch = max(size, 1) / stretches
     length = max(1, min(math.ceil(3 * size ** (1 / 3) / per_stretch), stretches // 5))
     if per_stretch > 1:
         length = max(length, min(2, stretches))
     blocks = max(1, round(stretches / length))
-    starts = rng.integers(stretches, size=(_RESAMPLES, blocks))
-    rows = np.arange(_RESAMPLES)[:, None]
-    drawn = np.bincount((starts + rows * stretches).ravel(), minlength=_RESAMPLES * stretches)
-    drawn = drawn.reshape(_RESAMPLES, stretches)
+    starts = rng.integers(stretches, size=(resamples, blocks))
+    rows = np.arange(resamples)[:, None]
+    drawn = np.bincount((starts + rows * stretches).ravel(), minlength=resamples * stretches)
+    drawn = drawn.reshape(resamples, stretches)
     # A stretch stands in every block that started up to `length` before it, around the end.
     summed = np.cumsum(np.hstack((drawn[:, stretches - length :], drawn)), axis=1)
-    return Resampling(size, (summed[:, length:] - summed[:, :stretches]).astype(np.float32))
+    return Resampling(size, (summed[:, length:] - summed[:, :stretches]).astype(np.float32), blocks)
 
 
 def distribution(values: Floats, positions: Ints, blocks: Resampling, *, unit: str) -> dict[str, Any]:
@@ -157,8 +159,8 @@ def share(hits: NDArray[np.bool_], blocks: Resampling) -> dict[str, Any]:
         (np.bincount(stretches[hits], minlength=width), np.bincount(stretches, minlength=width))
     ).astype(np.float32)
     hit, drawn = (blocks.weights @ per_stretch).T
-    low, high = _central(np.sort(hit / drawn))
-    wilson_low, wilson_high = _wilson(count, total)
+    low, high = central(np.sort(hit / drawn))
+    wilson_low, wilson_high = wilson(count, total)
     return {
         "count": count,
         "ratio": count / total,
@@ -209,7 +211,7 @@ def _intervals(
         share = PERCENTILES[name]
         needed = np.ceil(running[:, -1] * share - 1e-6)
         chosen = np.sort((running < needed[:, None]).sum(axis=1))
-        low_bin, high_bin = _central(chosen)
+        low_bin, high_bin = central(chosen)
         first, last = order_interval(len(ordered), share)
         low, high = min(lowest[low_bin], ordered[first - 1]), max(edges[high_bin], ordered[last - 1])
         result[name] = [_finite(low), _finite(high)]
@@ -230,13 +232,13 @@ def _edges(ordered: Floats, names: list[str]) -> Floats:
     return np.unique(ordered[np.unique(np.concatenate(ranks).clip(1, size)) - 1])
 
 
-def _central(ordered: NDArray[Any]) -> tuple[Any, Any]:
+def central(ordered: NDArray[Any]) -> tuple[Any, Any]:
     """The bounds of the central 95 % of sorted values, outwards."""
     size = len(ordered)
     return ordered[math.floor(_TAIL * (size - 1))], ordered[math.ceil((1 - _TAIL) * (size - 1))]
 
 
-def _wilson(count: int, total: int) -> tuple[float, float]:
+def wilson(count: int, total: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share (Wilson 1927)."""
     ratio, square = count / total, _Z95**2
     middle = (ratio + square / (2 * total)) / (1 + square / total)

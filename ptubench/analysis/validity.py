@@ -4,69 +4,21 @@ What the service did is a result and never a verdict. Each reason says what was 
 try. The limits are one table.
 """
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ptubench import histogram
-from ptubench.analysis import stats
 from ptubench.analysis.asked import cached_off, shortfall
 from ptubench.analysis.azure import changes
-from ptubench.analysis.columns import CUT, DROPPED, Ints, Run
+from ptubench.analysis.columns import CUT, DROPPED, Run
+from ptubench.analysis.limits import Client, Signal, clean, connections, lateness
 from ptubench.analysis.monitoring import foreign
-from ptubench.analysis.rates import Window
-from ptubench.analysis.requests import PER_REQUEST, Requests
-from ptubench.units import number_text, seconds_text, share_text
+from ptubench.analysis.requests import Requests
+from ptubench.analysis.steady import WarmUp
+from ptubench.units import number_text
 
 _ALWAYS = -1.0
 _NEVER = float("inf")
-_LATE = 0.050
-_LATE_SHARE = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
-    """What the load generator says of itself in the window. Seconds and shares; None where nothing was recorded."""
-
-    loop_lag_p50: float | None
-    loop_lag_p99: float | None
-    cpu_share: float | None
-    """Of the busiest worker, its mean."""
-
-
-class Signal(NamedTuple):
-    """One sign of doubt: degraded or invalid when `measured` exceeds a limit."""
-
-    code: str
-    measured: float | None
-    degraded: float
-    invalid: float
-    text: str
-
-
-def client(run: Run, window: Window) -> Client:
-    """Loop lag and CPU from the seconds that lie wholly inside the window."""
-    lag = histogram_of(run.ticks.loop_lag, window)
-    inside = whole_seconds(run.ticks.t, window)
-    workers, cpu = run.ticks.worker[inside], run.ticks.cpu[inside]
-    return Client(
-        loop_lag_p50=histogram.quantile(lag, 0.5),
-        loop_lag_p99=histogram.quantile(lag, 0.99),
-        cpu_share=max((float(cpu[workers == worker].mean()) for worker in np.unique(workers)), default=None),
-    )
-
-
-def histogram_of(rows: Ints, window: Window) -> dict[int, int]:
-    """One histogram of rows (second, bucket, count), from the seconds wholly inside the window."""
-    rows = rows[whole_seconds(rows[:, 0], window)]
-    counts = np.bincount(rows[:, 1], weights=rows[:, 2])
-    return {int(bucket): int(counts[bucket]) for bucket in np.flatnonzero(counts)}
-
-
-def whole_seconds(t: Ints, window: Window) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which seconds [t, t + 1) lie wholly inside the window."""
-    return (t >= window[0]) & (t + 1 <= window[1])
 
 
 def assess(
@@ -78,6 +30,7 @@ def assess(
     typical: float | None,
     answers: int,
     compared: dict[str, Any] | None,
+    warm_up: WarmUp,
 ) -> dict[str, Any]:
     """{verdict, reasons[{code, level, text}], loop_lag{p50, p99}, cpu_share, workers}.
 
@@ -89,13 +42,16 @@ def assess(
         typical: their median TTFT (E2E where nothing streams), the measure of what lateness matters.
         answers: how many of their attempts got any HTTP answer.
         compared: Azure Monitor's figures beside ours (`monitoring.comparison`).
+        warm_up: where the window begins, and why.
     """
     signals = [
-        *_lateness(requests, of, typical),
+        *lateness(run, requests, of, typical),
         *_losses(requests),
+        *connections(run, requests, typical),
         *_sizes(asked),
         *_service(run, offered=len(requests), answers=answers),
         *_azure(run, compared),
+        Signal("never_steady", 1 if warm_up.reason == "never_steady" else None, 0, _NEVER, warm_up.text),
         *_end(run),
     ]
     reasons = []
@@ -113,39 +69,6 @@ def assess(
     }
 
 
-def _lateness(requests: Requests, of: Client, typical: float | None) -> list[Signal]:
-    late = max(_LATE, _LATE_SHARE * (typical or 0.0))
-    lags = PER_REQUEST["lag"](requests)
-    lags = np.sort(lags[~np.isnan(lags)])
-    lag = float(lags[stats.rank(len(lags), 0.99) - 1]) if len(lags) else None
-    return [
-        Signal(
-            "lag",
-            lag,
-            0.005,
-            late,
-            f"lag p99 is {seconds_text(lag)}: the generator took requests up later than they were due; use more "
-            "`--workers`, a lower rate or a quieter machine",
-        ),
-        Signal(
-            "loop_lag",
-            of.loop_lag_p99,
-            0.005,
-            late,
-            f"loop lag p99 is {seconds_text(of.loop_lag_p99)}: the client was busy when answers arrived, so latencies "
-            "may hold its own delay; use more `--workers` or a quieter machine",
-        ),
-        Signal(
-            "cpu",
-            of.cpu_share,
-            0.80,
-            0.95,
-            f"the busiest worker used {share_text(of.cpu_share)} of a core: the client may be the bottleneck; use more "
-            "`--workers` or a lower rate",
-        ),
-    ]
-
-
 def _losses(requests: Requests) -> list[Signal]:
     total = max(len(requests), 1)
     dropped = int(np.count_nonzero(requests.outcome == DROPPED))
@@ -156,8 +79,8 @@ def _losses(requests: Requests) -> list[Signal]:
             dropped / total,
             0.0,
             0.05,
-            f"{dropped:,} of {total:,} requests were never sent because `max_in_flight` was reached: the load was lower "
-            "than asked; raise `max_in_flight` or lower the rate",
+            f"{dropped:,} of {total:,} requests were never sent because `max_in_flight` was reached: it limits the "
+            "load, which was lower than asked; raise `max_in_flight` or lower the rate",
         ),
         Signal(
             "cut",
@@ -212,7 +135,7 @@ def _service(run: Run, *, offered: int, answers: int) -> list[Signal]:
             len(served),
             1,
             _NEVER,
-            f"the answers name {len(served)} models ({', '.join(_clean(name) for name in served)}): the numbers mix "
+            f"the answers name {len(served)} models ({', '.join(clean(name) for name in served)}): the numbers mix "
             "them; see what the deployment was changed to and run again",
         ),
         Signal(
@@ -232,7 +155,7 @@ def _azure(run: Run, compared: dict[str, Any] | None) -> list[Signal]:
     row, changed = foreign(compared), changes(run)
     resized = "capacity" in changed or "sku" in changed
     told = "; ".join(
-        f"{name.replace('_', ' ')} {_clean(str(before))} before the load, {_clean(str(after))} after it"
+        f"{name.replace('_', ' ')} {clean(str(before))} before the load, {clean(str(after))} after it"
         for name, (before, after) in changed.items()
     )
     return [
@@ -284,7 +207,3 @@ def _end(run: Run) -> list[Signal]:
             "ones are missing; run again (Ctrl-C ends a run in good order)",
         ),
     ]
-
-
-def _clean(text: str | None) -> str:
-    return "".join(c for c in text or "" if c.isprintable())[:60]

@@ -76,10 +76,19 @@ def run(
         str | None,
         _option("chat (completions) or responses; default: by the URL, else chat.", metavar="API", panel=_TARGET),
     ] = None,
-    auth: Annotated[str, _option("auto, key, entra or none.", metavar="HOW", panel=_TARGET)] = "auto",
+    auth: Annotated[str, _option("auto, key, token, entra or none.", metavar="HOW", panel=_TARGET)] = "auto",
     key_env: Annotated[
         str | None,
-        _option("Environment variable with the key; default: AZURE_OPENAI_API_KEY.", metavar="VAR", panel=_TARGET),
+        _option(
+            "Environment variable with key or token; default: AZURE_OPENAI_API_KEY, with --auth token "
+            "AZURE_OPENAI_AD_TOKEN.",
+            metavar="VAR",
+            panel=_TARGET,
+        ),
+    ] = None,
+    scope: Annotated[
+        str | None,
+        _option("Scope of Entra tokens; default: by cloud and URL style.", metavar="SCOPE", panel=_TARGET),
     ] = None,
     header: Annotated[
         list[str] | None,
@@ -194,6 +203,7 @@ def run(
             ratio=ratio,
             tpm_per_ptu=tpm_per_ptu,
             cloud=cloud,
+            scope=scope,
             trust_target=trust_target,
             simulate=simulate,
             ca_file=ca_file,
@@ -265,11 +275,13 @@ def _exit_code(summary: dict[str, Any], ended: str, *, strict: bool) -> int:
 def _dry_run(prepared: Any, *, as_json: bool, probe: bool) -> None:
     from ptubench import commands
     from ptubench.report import preview, text
+    from ptubench.report.network import network
     from ptubench.target.model import describe
 
     planned = commands.dry_run(prepared)
     with contextlib.redirect_stdout(sys.stderr):
-        found = commands.probe_target(prepared).describe() if probe else None
+        probed = commands.probe_target(prepared) if probe else None
+    found = None if probed is None else probed.describe()
     described = describe(prepared.target)
     if found is not None and found["simulated"]:
         described["kind"] = "simulated"
@@ -279,6 +291,10 @@ def _dry_run(prepared: Any, *, as_json: bool, probe: bool) -> None:
         return
     console = text.console()
     console.print(preview.render(planned, prepared.workload, described, second))
-    if found is not None:
+    if probed is not None and found is not None:
         answered = f"the probe call was answered with status {found['status']} by model {found['model'] or 'unknown'}"
         console.print(text.untrusted(answered, limit=400))
+        if (way := network(probed.network())) is not None:
+            console.print(way)
+        for name in found["left_out"]:
+            console.print(text.untrusted(f"the target refuses `{name}`: it would be left out", limit=400))

@@ -43,6 +43,21 @@ def print_json(value: Any) -> None:
         sys.stdout.flush()
 
 
+def print_text(text: str) -> None:
+    """Print a text that ends its own lines, such as CSV, as it is."""
+    with _written():
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.flush()
+
+
+def print_view(view: Any) -> None:
+    """Print what `report` has made for people."""
+    from ptubench.report import text
+
+    with _written():
+        text.console().print(view)
+
+
 @contextlib.contextmanager
 def _written() -> Iterator[None]:
     """Say that standard output can't be written; a reader that has left, as `head` does, is no news."""

@@ -12,6 +12,7 @@ from ptubench.load.plan import Plan
 from ptubench.load.sizes import BLOCK
 from ptubench.ptu.capacity import Capacity
 from ptubench.samples import NEEDED
+from ptubench.stream.apis import reasoning_effort
 from ptubench.workload.model import ClosedLoop, Workload
 
 Floats = NDArray[np.float64]
@@ -20,7 +21,8 @@ Floats = NDArray[np.float64]
 def preview(workload: Workload, plan: Plan, capacity: Capacity | None) -> dict[str, Any]:
     """Calls, tokens, utilization and sample that the plan leads to; None where it can't be told beforehand.
 
-    In a closed loop nearly nothing can: the answers decide how many calls there are.
+    In a closed loop nearly nothing can: the answers decide how many calls there are. With a warm-up that is decided
+    afterwards, it is not known which of the calls will be measured.
 
     Returns:
         offered: requests, calls a minute (mean; in the busiest minute, and which, from 0), requests in the window.
@@ -28,8 +30,10 @@ def preview(workload: Workload, plan: Plan, capacity: Capacity | None) -> dict[s
         utilization: shares of the published capacity: with answers as asked for, and with what the output limits reserve.
         sample: requests in the window and which percentiles they support, if all are answered.
         cost: None.
+        reasoning_effort: what the parameters ask for.
     """
-    measured = plan.in_window(workload.warmup, workload.duration)
+    decided = workload.warmup_rule == "fixed"  # else the window begins where the records say, and nobody knows yet
+    measured = plan.in_window(workload.warmup, workload.duration) if decided else None
     table = _table(plan)
     return {
         "offered": _offered(workload, plan, measured),
@@ -40,6 +44,7 @@ def preview(workload: Workload, plan: Plan, capacity: Capacity | None) -> dict[s
             "percentiles": {name: None if measured is None else measured >= needed for name, needed in NEEDED.items()},
         },
         "cost": None,
+        "reasoning_effort": reasoning_effort(workload.parameters),
     }
 
 
@@ -63,7 +68,7 @@ def _offered(workload: Workload, plan: Plan, measured: int | None) -> dict[str, 
         "peak_minute": None if minutes is None else int(minutes.argmax()),
         "lanes": workload.load.concurrency if isinstance(workload.load, ClosedLoop) else None,
         "duration_s": workload.duration,
-        "window_s": [workload.warmup, workload.duration],
+        "window_s": [workload.warmup if workload.warmup_rule == "fixed" else None, workload.duration],
     }
 
 

@@ -95,6 +95,13 @@ def find(name: str) -> Model | None:
     return models.get(key) or models.get(_VERSION_DATE.sub("", key))
 
 
+@functools.lru_cache(maxsize=64)
+def reasons(name: str) -> bool:
+    """Whether it is the name of a model that reasons before it answers; of an unknown one nobody can tell."""
+    known = find(name)
+    return known is not None and known.reasoning
+
+
 def nearest(name: str) -> list[str]:
     """Names that may have been meant, the best guess first; at most three."""
     close = difflib.get_close_matches(name.strip().lower(), table(), n=3)

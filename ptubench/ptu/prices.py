@@ -1,60 +1,129 @@
-"""What tokens cost on Standard (pay-as-you-go) deployments: the list prices as frozen data, and their arithmetic.
+"""List prices as frozen data: PTUs by the hour and reserved, and tokens on Standard (pay-as-you-go) deployments.
 
-The table is `prices.yaml`, dated, each row with its source; it is read once, when first asked for. In dollars per
-million tokens. A list price is no offer, and nothing that the table does not tell is guessed.
+The table that ships is `prices.yaml`, dated, each row with its source; it is read once, when first asked for. `load` reads
+another of the same form. A list price is no offer, and nothing that a table does not tell is guessed.
 """
 
 import functools
 import importlib.resources
+from datetime import date
+from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated
 
 import msgspec
 import yaml
+from msgspec import Meta
 
+from ptubench.errors import UsageError
 from ptubench.ptu import catalogue
+from ptubench.secret import shown
 
 CURRENCY = "USD"
+"""Of the table that ships."""
+
+_MOST_BYTES = 1 << 20
+_Amount = Annotated[float, Meta(ge=0, le=1e9)]
+_Source = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Dollars per million tokens of one model."""
+    """Money per million tokens of one model on a Global Standard deployment."""
 
-    input: float
-    cached: float | None = None
+    input: _Amount
+    cached: _Amount | None = None
     """Of prompt tokens that were cached; None where it is not known."""
-    output: float
-    source: str
-    """`official` or `third party`, as the file explains."""
+    output: _Amount
+    source: _Source
+    """`official` or `third party`, as the file explains; in a user's own table, whatever the user wrote."""
 
     def of(self, prompt: float, cached: float, completion: float) -> float | None:
-        """Dollars for so many tokens, `cached` a part of `prompt`; None if cached ones have no known price."""
+        """Money for so many tokens, `cached` a part of `prompt`; None if cached ones have no known price."""
         if cached and self.cached is None:
             return None
         return (self.input * (prompt - cached) + (self.cached or 0.0) * cached + self.output * completion) / 1e6
 
 
-class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    dated: str
-    models: dict[str, Price]
+class PtuPrice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Money for one PTU of one deployment type; None where a term has no known price."""
+
+    hour: _Amount | None = None
+    month: _Amount | None = None
+    """A 1-month reservation."""
+    year: _Amount | None = None
+    """A 1-year reservation, for the whole year."""
+    source: _Source
+
+
+class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table: everything in one currency, collected on one day."""
+
+    dated: date
+    currency: Annotated[str, Meta(pattern=r"^[A-Za-z]{3}$")] = CURRENCY
+    ptu: dict[str, PtuPrice] = {}
+    """By deployment type: `global`, `datazone`, `regional`."""
+    standard: dict[str, _Amount] = {}
+    """What tokens cost on Standard deployments of each type, as a factor of the models' (Global) prices."""
+    models: dict[str, Price] = {}
+
+    def of_model(self, model: str) -> Price | None:
+        """The price of a model's tokens, also by its name with a version date ("gpt-4.1-2025-04-14")."""
+        known = catalogue.find(model)
+        return self.models.get(model if known is None else known.name)
 
 
 def find(model: str) -> Price | None:
-    """The list price of that model, also by its name with a version date ("gpt-4.1-2025-04-14")."""
-    known = catalogue.find(model)
-    return None if known is None else table().get(known.name)
+    """The list price of that model in the table that ships."""
+    return shipped().of_model(model)
 
 
 def table() -> MappingProxyType[str, Price]:
-    """All prices by the catalogue's names."""
-    return MappingProxyType(_file().models)
+    """All prices of models in the table that ships, by the catalogue's names."""
+    return MappingProxyType(shipped().models)
 
 
 def dated() -> str:
-    """When the prices were collected, such as "2026-11-22"."""
-    return _file().dated
+    """When the prices that ship were collected, such as "2026-11-22"."""
+    return shipped().dated.isoformat()
 
 
 @functools.cache
-def _file() -> _File:
+def shipped() -> Prices:
+    """The table that ships."""
     text = importlib.resources.files(__package__).joinpath("prices.yaml").read_text(encoding="utf-8")
-    return msgspec.convert(yaml.safe_load(text), _File)
+    return _read(text)
+
+
+def load(path: Path) -> Prices:
+    """The user's own table, which replaces the one that ships.
+
+    Raises:
+        UsageError: the file can't be read or is not of the same form; names the key.
+    """
+    where = f"--prices {shown(path, most=200)}"
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
+        if len(raw) > _MOST_BYTES:
+            raise UsageError(f"{where}: larger than 1 MiB; a table of prices is a page of text")
+        found = _read(raw.decode("utf-8-sig"))
+    except OSError as exc:
+        raise UsageError(f"{where}: can't be read ({exc.strerror}); docs/choosing-a-size.md has its form") from None
+    except msgspec.ValidationError as exc:
+        raise UsageError(f"{where}: {exc}; docs/choosing-a-size.md has the form") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        raise UsageError(f"{where}: not YAML; docs/choosing-a-size.md has the form") from None
+    unknown = sorted({*found.ptu, *found.standard} - set(TYPES))
+    if unknown:
+        raise UsageError(f"{where}: `{shown(unknown[0])}` is no deployment type; write {', '.join(TYPES)}")
+    return found
+
+
+TYPES = ("global", "datazone", "regional")
+"""The deployment types that a table may price."""
+
+
+def _read(text: str) -> Prices:
+    # Every scalar as text: no YAML reader's guess turns a date or a name into something else.
+    plain = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - it makes text, lists and mappings and nothing else
+    return msgspec.convert(plain, Prices, strict=False)

@@ -20,9 +20,10 @@ _LEGEND = "answered n of m: m should have a value. (n<N): withheld, N values are
 
 @dataclass(frozen=True)
 class Latency:
-    """A row for each distribution that says something in `metrics`; on a wide console also what it is."""
+    """A row for each distribution that says something in `metrics`, the headline first; on a wide console also what it is."""
 
     metrics: Mapping[str, Any]
+    headline: str = "ttft"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The table and its legend."""
@@ -35,7 +36,8 @@ class Latency:
         table.add_column(Text("answered"), justify="right")
         if wide:
             table.add_column(style="dim")
-        for name, metric in DISTRIBUTIONS.items():
+        for name in (self.headline, *(name for name in DISTRIBUTIONS if name != self.headline)):
+            metric = DISTRIBUTIONS[name]
             if not self._tells(name):
                 continue
             distribution = self.metrics[name]
@@ -54,7 +56,12 @@ class Latency:
         if name in _ELSEWHERE or not self.metrics[name]["of"]:
             return False
         # Without reasoning the first output is the first content: the same numbers twice.
-        return name != "ttfo" or bool(self.metrics["tpm"]["reasoning"])
+        return name != "ttfo" or self.headline == "ttfo" or bool(self.metrics["tpm"]["reasoning"])
+
+
+def headline(summary: Mapping[str, Any]) -> str:
+    """The latency that is read first: of a model that reasons, the time until its answer begins."""
+    return "ttfo" if summary["target"].get("reasoning") else "ttft"
 
 
 def cell(distribution: Mapping[str, Any], percentile: str) -> Text:

@@ -89,7 +89,7 @@ def line(progress: Progress) -> str:
         f"{_per_minute(recent.sent)} calls/min",
         f"429 {_share(recent.throttled_ratio)} of the last {_RECENT_S} s, {_share(_throttled_ratio(progress))} in all",
         f"{progress.in_flight:,} in flight",
-        f"ttft p50 {_ttft(progress)}",
+        "{} p50 {}".format(*_latency(progress)[:2]),
         *(f"{count:,} {name}" for name, count in _losses(progress) if count),
     ]
     return "; ".join(parts).replace("µ", "u").replace("–", "-")
@@ -114,7 +114,8 @@ def rows(title: Text, progress: Progress) -> RenderableType:
         f" of the last {_RECENT_S} s, {_share(_throttled_ratio(progress))} in all",
     )
     grid.add_row(Text("429"), refusals)
-    grid.add_row(Text("ttft"), Text(f"{_ttft(progress)} p50 of the last {len(progress.recent_ttft)} answers"))
+    name, middle, count = _latency(progress)
+    grid.add_row(Text(name), Text(f"{middle} p50 of the last {count} answers"))
     losses = [
         Text(
             f"{count:,} {name}", style="bold red" if count and name != "dropped" else "bold yellow" if count else "dim"
@@ -148,7 +149,8 @@ def _where(progress: Progress) -> str:
         return f"at most {duration_text(round(left))} for {progress.in_flight:,} in flight"
     left = max(0.0, progress.duration - progress.now)
     total = duration_text(progress.duration)
-    return f"{duration_text(round(progress.now))} of {total}, {duration_text(round(left))} left"
+    later = ", warm-up decided afterwards" if progress.warmup is None else ""
+    return f"{duration_text(round(progress.now))} of {total}, {duration_text(round(left))} left{later}"
 
 
 def _recent(progress: Progress) -> _Recent:
@@ -188,9 +190,10 @@ def _history(progress: Progress) -> tuple[str, str]:
     return bar(sent, full), bar(throttled, full)
 
 
-def _ttft(progress: Progress) -> str:
-    """The median of the last answers' TTFT."""
-    return seconds_text(median(progress.recent_ttft) if progress.recent_ttft else None)
+def _latency(progress: Progress) -> tuple[str, str, int]:
+    """The latency that is read first: its name, the median of the last answers' and their number."""
+    name, recent = ("ttfo", progress.recent_ttfo) if progress.reasoning else ("ttft", progress.recent_ttft)
+    return name, seconds_text(median(recent) if recent else None), len(recent)
 
 
 def _per_minute(per_second: float | None) -> str:

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ptubench.ptu import catalogue
 from ptubench.report import words
 from ptubench.report.text import Encodable, badge, untrusted
 from ptubench.samples import NEEDED
@@ -35,7 +36,7 @@ def render(
     )
     sections = (
         _where(target),
-        _what(workload, divert_to),
+        _what(workload, target, divert_to),
         None if divert_to is None else Group(Text("Diverted after a 429", style="bold"), _where(divert_to)),
         _rates(preview, standard=target.get("type") == "standard"),
         _amounts(preview),
@@ -76,20 +77,23 @@ def _label(part: str) -> str:
     return untrusted(part.replace("_", "-"), limit=20).plain
 
 
-def _what(workload: Workload, divert_to: Mapping[str, Any] | None) -> RenderableType:
-    """Load, duration, and the sizes of each class."""
+def _what(workload: Workload, target: Mapping[str, Any], divert_to: Mapping[str, Any] | None) -> RenderableType:
+    """Load, duration, and the sizes and parameters of the calls."""
     ends = f"{duration_text(workload.duration)}, then up to {duration_text(workload.drain)} for what is in flight"
     window = f"{duration_text(workload.warmup)} to {duration_text(workload.duration)}"
+    decided = words.WARM_UP.get(workload.warmup_rule)
     rows = [
         ("load", Text(words.load(workload.load))),
         ("duration", Text(ends)),
-        ("window", Text(window)),
+        ("window", Text(window)) if decided is None else ("warm-up", Text(decided)),
         ("on 429", Text(words.on_429(workload, divert_to))),
     ]
     for kind in workload.classes:
         name = untrusted(kind.name or "calls", limit=20).plain
         weight = f"weight {kind.weight:g}: " if kind.name else ""
         rows.append((name, Text(f"{weight}{_sizes(kind)}")))
+    sent = words.parameters(workload.parameters, reasons=catalogue.reasons(str(target.get("model"))))
+    rows += [("parameters", Text(sent))] if sent else []
     return _grid(*rows)
 
 
@@ -161,6 +165,8 @@ _TOKEN_WORDS = {
 def _sample(preview: Preview) -> RenderableType:
     """What the number of calls is good for."""
     sample = preview["sample"]
+    if sample["expected"] is None and preview["offered"]["requests"] is not None:
+        return _grid(("sample", Text(f"at most {preview['offered']['requests']:,} calls: the window is decided afterwards")))
     if sample["expected"] is None:
         return _grid(("sample", Text("how many calls there will be depends on the answers")))
     good = [name for name, supported in sample["percentiles"].items() if supported]

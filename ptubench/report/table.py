@@ -15,7 +15,7 @@ from ptubench import failures
 from ptubench.analysis import names
 from ptubench.report import azure
 from ptubench.report.heading import heading
-from ptubench.report.latency import Latency, in_unit
+from ptubench.report.latency import Latency, headline, in_unit
 from ptubench.report.latency import cell as latency_cell
 from ptubench.report.text import Encodable, clean, sheet, untrusted
 from ptubench.report.throttling import GROUPS, throttling
@@ -119,7 +119,7 @@ def _interval(interval: list[float] | None) -> Text:
 
 def _latency(summary: Summary) -> RenderableType:
     """Percentiles with the number of answers behind them."""
-    return Latency(summary["metrics"])
+    return Latency(summary["metrics"], headline(summary))
 
 
 def _tokens(summary: Summary) -> RenderableType:
@@ -183,7 +183,8 @@ def _asked(summary: Summary) -> RenderableType:
     table = sheet("Tokens per call", "asked", "got", "got p50", "got p95")
     for name in ("prompt_tokens", "cached_tokens", "completion_tokens"):
         distribution = metrics.get(name)
-        spread = [latency_cell(distribution, part) for part in ("p50", "p95")] if distribution else []
+        told = distribution and not (name == "completion_tokens" and summary["target"].get("reasoning"))
+        spread = [latency_cell(distribution, part) for part in ("p50", "p95")] if told else []
         table.add_row(
             Text(name.replace("_", " ")), *(Text(number_text(asked[name][side])) for side in ("asked", "got")), *spread
         )
@@ -223,13 +224,14 @@ def _classes(summary: Summary) -> RenderableType | None:
     classes = {name: metrics for name, metrics in summary["groups"].items() if name not in GROUPS}
     if not classes:
         return None
-    table = sheet("Groups", "offered", "refused", "ttft p50", "ttft p95", "e2e p50", "e2e p95")
+    first = headline(summary)
+    table = sheet("Groups", "offered", "refused", f"{first} p50", f"{first} p95", "e2e p50", "e2e p95")
     for name, metrics in classes.items():
         table.add_row(
             untrusted(name, limit=24),
             Text(f"{metrics['requests']['total']:,}"),
             Text(share_text(metrics["refused"]["ratio"])),
-            *(latency_cell(metrics[metric], percentile) for metric in ("ttft", "e2e") for percentile in ("p50", "p95")),
+            *(latency_cell(metrics[metric], percentile) for metric in (first, "e2e") for percentile in ("p50", "p95")),
         )
     return table
 

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ptubench.analysis.causes import CAUSES
-from ptubench.report.latency import cell
+from ptubench.report.latency import cell, headline
 from ptubench.report.text import sheet, untrusted
 from ptubench.units import number_text, share_text
 
@@ -21,12 +21,12 @@ GROUPS = {
     "spilled": "by another deployment",
 }
 """Groups by how a request came to its answer; all others are classes of a mix."""
-_SHOWN = (("ttft", "p50"), ("ttft", "p95"), ("e2e", "p50"), ("e2e", "p95"))
+_ELSEWHERE = ("diverted", "spilled")
 
 
 def throttling(summary: Mapping[str, Any]) -> RenderableType | None:
     """429s by cause, and how each way of handling them turned out; None where there is neither."""
-    causes, handling = _causes(summary["metrics"]), _handling(summary["groups"])
+    causes, handling = _causes(summary["metrics"]), _handling(summary["groups"], headline(summary))
     if causes is not None and handling is not None:
         return Group(causes, Text(), handling)
     return causes or handling
@@ -47,22 +47,26 @@ def _causes(metrics: Mapping[str, Any]) -> RenderableType | None:
     return table
 
 
-def _handling(groups: Mapping[str, Any]) -> RenderableType | None:
-    """A row for each group of handling that has requests."""
-    shown = {name: groups[name] for name in GROUPS if name in groups and _tells(groups[name])}
+def _handling(groups: Mapping[str, Any], first: str) -> RenderableType | None:
+    """A row for each group of handling that has requests; `first` is the latency that is read first."""
+    shown = {name: groups[name] for name in GROUPS if name in groups and _tells(name, groups[name])}
     if not shown:
         return None
     waited = any(metrics["waited"]["of"] for metrics in shown.values())
-    columns = [f"{metric} {percentile}" for metric, percentile in _SHOWN] + (["waited p50"] if waited else [])
+    times = [(metric, percentile) for metric in (first, "e2e") for percentile in ("p50", "p95")]
+    columns = [f"{metric} {percentile}" for metric, percentile in times] + (["waited p50"] if waited else [])
     table = sheet("Handling", "calls", *columns)
     for name, metrics in shown.items():
-        cells = [cell(metrics[metric], percentile) for metric, percentile in _SHOWN]
+        cells = [cell(metrics[metric], percentile) for metric, percentile in times]
         cells += [cell(metrics["waited"], "p50")] if waited else []
         table.add_row(Text(name), Text(number_text(metrics["requests"]["total"])), *cells)
-    meanings = ", ".join(f"{name}: {GROUPS[name]}" for name in shown)
+    meanings = ", ".join(
+        f"{name}: {GROUPS[name]}{'' if metrics['e2e']['count'] else ', none answered'}"
+        for name, metrics in shown.items()
+    )
     return Group(table, Text(meanings, style="dim"))
 
 
-def _tells(metrics: Mapping[str, Any]) -> bool:
-    """Whether it has any time of its own: what was only diverted has none at the target."""
-    return bool(metrics["e2e"]["of"] or metrics["waited"]["of"])
+def _tells(name: str, metrics: Mapping[str, Any]) -> bool:
+    """Whether a row would say anything: what was only diverted has no time at the target, though more than one attempt."""
+    return name in _ELSEWHERE or bool(metrics["e2e"]["of"] or metrics["waited"]["of"])

@@ -3,16 +3,24 @@
 Knows the workload's frozen data and units; neither numbers that were measured nor layout.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ptubench.report.text import clean
 from ptubench.sim.options import ASSUMED
+from ptubench.stream.apis import reasoning_effort
 from ptubench.units import duration_text, number_text, rate_text, share_text
 from ptubench.workload.model import ClosedLoop, Fixed, Load, Lognormal, Sizes, Stage, Trace, Workload
 
 _SHOWN_STAGES = 4
+_SHOWN_PARAMETERS = 8
+
+WARM_UP = {
+    "auto": "auto: decided afterwards, the window begins where throughput and 429 ratio are flat",
+    "until_429": "until_429: decided afterwards, the window begins at the first 429",
+}
+"""Rules of `warmup` that are no duration."""
 
 
 def sizes(value: Sizes | None) -> str:
@@ -42,6 +50,33 @@ def load(value: Load) -> str:
     shown = ", ".join(f"{_level(stage)} for {duration_text(stage.seconds)}" for stage in value.stages[:_SHOWN_STAGES])
     more = f", {len(value.stages) - _SHOWN_STAGES} more" if len(value.stages) > _SHOWN_STAGES else ""
     return f"open loop, {arrivals}: {shown}{more}"
+
+
+def parameters(values: Mapping[str, Any], *, reasons: bool, left_out: Sequence[str] = ()) -> str:
+    """What every call carries besides its size, the reasoning effort first, and what of it was refused; empty for nothing.
+
+    Args:
+        values: the workload's `parameters`.
+        reasons: whether the model does, so that no effort is worth a word too.
+        left_out: fields that the target refused.
+    """
+    effort = reasoning_effort(values)
+    others = {name: value for name, value in values.items() if name not in ("reasoning_effort", "reasoning", *left_out)}
+    parts = [f"reasoning_effort={clean(effort, 20)}"] if effort is not None else []
+    parts += ["reasoning_effort not set"] if effort is None and reasons else []
+    parts += [
+        f"{clean(name, 30)}={clean(_value(value), 30)}" for name, value in list(others.items())[:_SHOWN_PARAMETERS]
+    ]
+    parts += ["…"] if len(others) > _SHOWN_PARAMETERS else []
+    refused = ", ".join(clean(name, 30) for name in left_out[:_SHOWN_PARAMETERS])
+    return ", ".join(parts) + (
+        f"{'; ' if parts else ''}left out, since the target refuses it: {refused}" if refused else ""
+    )
+
+
+def _value(value: Any) -> str:
+    """One value of a parameter; the inside of a larger one is not shown."""
+    return "{…}" if isinstance(value, Mapping) else "[…]" if isinstance(value, list) else str(value)
 
 
 def on_429(workload: Workload, divert_to: Mapping[str, Any] | None = None) -> str:

@@ -147,6 +147,9 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     duration: float
     """How long load is offered, warm-up included."""
     warmup: float
+    """How long nothing is measured by the rule `fixed`, which also holds where another rule can't decide."""
+    warmup_rule: str = "fixed"
+    """`fixed`, or `auto` or `until_429`: decided afterwards, from the records (`analysis.steady`)."""
     seed: int = 0
     throttling: Throttling = Throttling()
     slo: Slo | None = None

@@ -33,7 +33,8 @@ OWN_PARAMETERS = {
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _SUFFIXES = (".yaml", ".yml")
-_LATER = "is not supported by this version of ptubench"
+_DECIDED_AFTERWARDS = ("auto", "until_429")
+"""Rules of `warmup` that are no duration."""
 
 
 def read(source: str | Path, *, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None) -> Workload:
@@ -112,6 +113,7 @@ def _workload(top: Fields, place: Place, folder: Path) -> Workload:
         load=load,
         duration=seconds or 0.0,
         warmup=warmup or 0.0,
+        warmup_rule=str(top["warmup"]) if top.get("warmup") in _DECIDED_AFTERWARDS else "fixed",
         pending=tuple(pending),
         **{key: read(top[key], place.at(key)) for key, read in _OTHERS.items() if key in top},
     )
@@ -143,10 +145,10 @@ def _name(top: Fields, place: Place) -> str:
 def _warmup(top: Fields, place: Place, duration: float | None) -> float | None:
     """Seconds; by default 10 % of the duration, at most 1m. None while the duration is not known."""
     value, at = top.get("warmup"), place.at("warmup")
-    if "warmup" not in top:
+    if "warmup" not in top or value in _DECIDED_AFTERWARDS:
         return None if duration is None else min(0.1 * duration, 60.0)
-    if value in ("auto", "until_429"):
-        raise at.fault(f"`{value}` {_LATER}; write a duration such as 1m")
+    if isinstance(value, str) and value[:1].isalpha():
+        raise at.fault(f"`{shown(value)}` is neither a duration such as 1m nor `auto` nor `until_429`")
     seconds = field.duration(value, at, zero=True)
     if duration is not None and seconds >= duration:
         raise at.fault(

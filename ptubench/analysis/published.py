@@ -1,0 +1,45 @@
+"""Token speed against Azure's published target, as Azure states it: the median of each five minutes.
+
+The target is a speed that 99 % of calls exceed (SIZING, 2026-09-23); it holds for PTU deployments only.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ptubench.analysis import requests as per_request
+from ptubench.analysis import stats
+from ptubench.analysis.side import Side
+from ptubench.ptu import catalogue
+
+SLICE = 300.0
+"""Seconds."""
+ENOUGH = 12
+"""Medians, an hour of them: fewer are only indicative."""
+
+
+def published(side: Side) -> dict[str, Any] | None:
+    """{target_tps, medians[], above, of, indicative} of a run; None where no target is published for it.
+
+    `medians` are of `tps` of the requests that were due in each whole five minutes of the window, of a shorter window in
+    all of it; None where a slice has too few answers, and then it is no part of `of`.
+    """
+    target = side.summary["target"]
+    known = catalogue.find(target["model"]) if target.get("model") else None
+    if known is None or target.get("type") == "standard":
+        return None
+    low, high = side.window
+    whole = int((high - low) // SLICE)
+    edges = low + np.arange(whole + 1) * SLICE if whole else np.array([low, high])
+    values = np.where(side.offered.by_target, per_request.tps(side.offered), np.nan)
+    cuts = np.searchsorted(side.offered.scheduled, edges)
+    medians = [stats.percentile(values[first:last], "p50") for first, last in pairwise(cuts)]
+    told = [median for median in medians if median is not None]
+    return {
+        "target_tps": known.target_tps,
+        "medians": medians,
+        "above": sum(median > known.target_tps for median in told),
+        "of": len(told),
+        "indicative": whole == 0 or len(told) < ENOUGH,
+    }

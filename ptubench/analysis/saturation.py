@@ -1,0 +1,123 @@
+"""What a deployment sustains, as its refusals tell: the capacity, or a bound of it.
+
+A refusal says that the bucket (`ptu.bucket`) was full at that moment, and its retry-after by how much more than full. So
+between two refusals at t1 and t2 exactly as much drained as was charged,
+
+    C = charged between / (t2 + retry after 2 - t1 - retry after 1)
+
+unless the bucket ran empty meanwhile, when it drained less: no two refusals tell of more than the capacity. What is
+charged is known of calls with an output limit and usage: the limit when they are sent, corrected at their end.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ptubench.analysis import rates
+from ptubench.analysis.columns import Attempts, Bools, Floats, Run, select
+from ptubench.analysis.rates import Window
+from ptubench.analysis.requests import throttled_at
+from ptubench.ptu.capacity import Capacity
+
+DEEPEST = 120.0
+"""Seconds of capacity that an idle deployment may absorb before its first 429 [assumed: Azure does not publish it]."""
+_PARTS = 20  # a pair of refusals is at least this part of the window apart: what jitter makes of closer ones is no rate
+_MOST = 300  # refusals of which all pairs are looked at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sustained:
+    """Charged between refusals, in normalized tokens per minute."""
+
+    highest: float
+    """Between any two: the capacity, unless the bucket ran empty between all of them."""
+    overall: float
+    """From the first to the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtLeast:
+    """What the deployment sustains at least; per minute."""
+
+    rpm: float
+    """Calls of this workload."""
+    tpm_normalized: float | None
+    """None where the capacity is not known, and with it the weights of tokens."""
+
+
+def first_refusal(attempts: Attempts) -> float | None:
+    """When the target first refused: its 429, or the answer of another deployment to which the service spilled."""
+    times = np.where(attempts.spilled, attempts.answered, throttled_at(attempts))
+    return float(np.nanmin(times)) if np.any(~np.isnan(times)) else None
+
+
+def between_refusals(attempts: Attempts, capacity: Capacity, window: Window) -> Sustained | None:
+    """What was charged per minute between refusals in the window; None where there are no two that are apart.
+
+    Args:
+        attempts: sent to the target itself.
+        capacity: for the weights of tokens only.
+        window: seconds.
+    """
+    refused = select(attempts, (attempts.spilled | ~np.isnan(throttled_at(attempts))) & _within(attempts.sent, window))
+    order = np.argsort(refused.sent, kind="stable")
+    if len(order) > _MOST:
+        order = order[np.linspace(0, len(order) - 1, _MOST).astype(np.int64)]
+    at = refused.sent[order]
+    full_until = at + np.nan_to_num(refused.retry_after[order])
+    charged = _charged(select(attempts, rates.told(attempts) & ~attempts.spilled), capacity, at)
+    spans = full_until[None, :] - full_until[:, None]
+    apart = spans >= (window[1] - window[0]) / _PARTS
+    if not apart.any() or spans[0, -1] <= 0:
+        return None
+    return Sustained(
+        highest=float(((charged[None, :] - charged[:, None])[apart] / spans[apart]).max()) * 60,
+        overall=float((charged[-1] - charged[0]) / spans[0, -1]) * 60,
+    )
+
+
+def though_idle(run: Run, served: Attempts, capacity: Capacity | None, *, load_end: float) -> AtLeast:
+    """What a deployment sustains at least that never refused, though its bucket was empty before the load.
+
+    Over t seconds at most C · t drains, and C · T fits into the bucket: C is at least what was admitted / (t + T).
+
+    Args:
+        run: its simulated deployment may say how deep it is.
+        served: attempts that the target itself answered.
+        capacity: of the target, where it is known.
+        load_end: seconds.
+    """
+    minutes = (load_end + depth(run)) / 60
+    calls = np.count_nonzero(rates.admitted(served) & (served.sent < load_end))
+    tokens = None
+    if capacity is not None and rates.told(served).any():
+        amounts = rates.tokens_within(served, (0.0, load_end))
+        tokens = capacity.normalized(amounts.prompt, amounts.cached or 0.0, amounts.completion) / minutes
+    return AtLeast(rpm=float(calls) / minutes, tpm_normalized=tokens)
+
+
+def depth(run: Run) -> float:
+    """Seconds of capacity that the bucket may hold; a simulated deployment that is deeper tells so."""
+    said: dict[str, Any] = (run.end.simulated if run.end is not None else None) or {}
+    told = said.get("depth_s")
+    return max(DEEPEST, float(told)) if isinstance(told, int | float) else DEEPEST
+
+
+def _charged(calls: Attempts, capacity: Capacity, at: Floats) -> Floats:
+    """Normalized tokens charged before each moment: estimates when sent, corrections at the end."""
+    cached, completion = np.nan_to_num(calls.cached_tokens), calls.completion_tokens
+    # What is reserved for a call without a limit is not published: its answer stands for it.
+    reserved = np.where(np.isnan(calls.limit), completion, calls.limit)
+    estimate = capacity.normalized(calls.prompt_tokens, cached, reserved)
+    cost = capacity.normalized(calls.prompt_tokens, cached, completion)
+    times = np.concatenate((calls.sent, calls.end))
+    order = np.argsort(times, kind="stable")
+    total = np.cumsum(np.concatenate((estimate, cost - estimate))[order], dtype=np.float64)
+    before: Floats = np.concatenate(([0.0], total))[np.searchsorted(times[order], at)]
+    return before
+
+
+def _within(times: Floats, window: Window) -> Bools:
+    inside: Bools = (times >= window[0]) & (times < window[1])
+    return inside

@@ -1,0 +1,238 @@
+"""One run of a comparison: its headline figures, as its summary reports them and as resamples draw them again.
+
+A figure that is not there comes with the reason why, and one that lands on a request that was never answered is infinite.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ptubench.analysis import differences, rates
+from ptubench.analysis import requests as per_request
+from ptubench.analysis.columns import OK, Bools, Floats, Run, select
+from ptubench.analysis.differences import Draw
+from ptubench.analysis.metrics import due
+from ptubench.analysis.requests import Requests
+from ptubench.analysis.summary import summary_of
+from ptubench.ptu.capacity import Capacity, capacity
+from ptubench.ptu.prices import Prices
+from ptubench.samples import NEEDED, PERCENTILES
+
+LATENCIES = {
+    "ttft": ("p50", "p95", "p99"),
+    "ttfo": ("p50", "p95"),
+    "ttft_scheduled": ("p50", "p95"),
+    "tbt": ("p50", "p95"),
+    "tps": ("p50",),
+    "e2e": ("p50", "p95", "p99"),
+    "e2e_scheduled": ("p50", "p95"),
+}
+"""Distributions, and which of their percentiles are headlines."""
+
+SHARES: dict[str, Callable[["Side"], Bools]] = {
+    "refused.ratio": lambda side: side.offered.refused,
+    "failed.ratio": lambda side: side.offered.failed,
+    "slo.ratio": lambda side: side.met_slo,
+}
+"""For which of the offered requests it is true."""
+
+
+class Rates(NamedTuple):
+    """Calls and tokens per minute in the window: of the run, or one value for each resample."""
+
+    offered: Any
+    admitted: Any
+    completed: Any
+    prompt: Any
+    cached: Any
+    completion: Any
+
+    @property
+    def total(self) -> Any:
+        """Prompt and completion tokens."""
+        return self.prompt + self.completion
+
+
+RATES: dict[str, Callable[["Side", Rates], Any]] = {
+    "rpm.offered": lambda _, per_minute: per_minute.offered,
+    "rpm.admitted": lambda _, per_minute: per_minute.admitted,
+    "rpm.completed": lambda _, per_minute: per_minute.completed,
+    "tpm.prompt": lambda _, per_minute: per_minute.prompt,
+    "tpm.cached": lambda _, per_minute: per_minute.cached,
+    "tpm.completion": lambda _, per_minute: per_minute.completion,
+    "tpm.total": lambda _, per_minute: per_minute.total,
+    "tpm.normalized": lambda side, per_minute: side.normalized(per_minute),
+    "utilization.estimated.mean": lambda side, per_minute: side.normalized(per_minute) / side.known.tpm,
+    "rpm.per_ptu": lambda side, per_minute: per_minute.admitted / side.known.ptu,
+    "tpm.per_ptu": lambda side, per_minute: side.normalized(per_minute) / side.known.ptu,
+    "tpm.of_published": lambda side, per_minute: side.normalized(per_minute) / side.known.tpm,
+    "cost.per_million_tokens": lambda side, per_minute: side.cost(per_minute),
+}
+"""Figures of calls and tokens per minute; some need a known capacity, the cost a price."""
+
+NEED_TOKENS = tuple(name for name in RATES if not name.startswith("rpm."))
+NEED_CAPACITY = ("tpm.normalized", "utilization.estimated.mean", "rpm.per_ptu", "tpm.per_ptu", "tpm.of_published")
+
+FIGURES = ("utilization.simulated.mean", "utilization.monitor.mean")
+"""What others say, a figure for each minute: without an interval."""
+
+HEADLINES = (
+    *(f"{name}.{percentile}" for name, percentiles in LATENCIES.items() for percentile in percentiles),
+    *SHARES,
+    *RATES,
+    *FIGURES,
+)
+"""Every figure of a comparison, in the order in which they are shown."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One run of a comparison."""
+
+    run: Run
+    summary: dict[str, Any]
+    prices: Prices
+
+    @cached_property
+    def offered(self) -> Requests:
+        """The requests that were due in the window."""
+        run = self.run
+        return due(per_request.requests(run.attempts, run.drops, streams=run.head.workload.stream), self.window)
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """What counts, in seconds since the start of the run."""
+        start, end = self.summary["run"]["window_s"]
+        return start, end
+
+    @cached_property
+    def known(self) -> Capacity:
+        """The published capacity; only where the summary reckoned with one."""
+        target = self.summary["target"]
+        found = capacity(
+            target["model"], target["ptu"], ratio=target.get("ratio"), tpm_per_ptu=target.get("tpm_per_ptu")
+        )
+        assert found is not None  # noqa: S101 - the summary found one in the same
+        return found
+
+    @property
+    def met_slo(self) -> Bools:
+        """Which requests met all of the workload's SLO."""
+        slo = self.run.head.workload.slo
+        return per_request.met(self.offered, {} if slo is None else {"ttft": slo.ttft, "e2e": slo.e2e})
+
+    def normalized(self, per_minute: Rates) -> Any:
+        """Normalized tokens per minute."""
+        return self.known.normalized(per_minute.prompt, per_minute.cached, per_minute.completion)
+
+    def cost(self, per_minute: Rates) -> Any:
+        """Money per million tokens at this load, by list price; only where `price` is one."""
+        price = self.price
+        assert not isinstance(price, str)  # noqa: S101 - asked before
+        return price(per_minute) / per_minute.total * 1e6
+
+    @cached_property
+    def price(self) -> Callable[[Rates], Any] | str:
+        """What a minute costs, by list price; or why nobody knows."""
+        target, table = self.summary["target"], self.prices
+        if target.get("type") == "standard":
+            name = target.get("model") or target.get("model_served")
+            row = table.of_model(name) if name else None
+            if row is None:
+                return "no list price for the model's tokens"
+            if row.cached is None and self.summary["metrics"]["tpm"]["cached"]:
+                return "no list price for the model's cached tokens"
+            weights = row.input, row.cached or 0.0, row.output
+            return lambda of: (
+                (weights[0] * (of.prompt - of.cached) + weights[1] * of.cached + weights[2] * of.completion) / 1e6
+            )
+        if target.get("ptu") is None or target.get("type") is None:
+            return "the size is not known (--ptu)" if target.get("ptu") is None else "the type is not known (--type)"
+        hour = table.ptu[target["type"]].hour if target["type"] in table.ptu else None
+        if hour is None:
+            return f"no list price for PTUs of type {target['type']}"
+        minute = target["ptu"] * hour / 60
+        return lambda _: minute
+
+    # --- as reported --------------------------------------------------------------------------------------------------
+
+    def value(self, name: str) -> float | str:
+        """A headline as the summary reports it: infinite where it was never answered; a text says why there is none."""
+        metrics = self.summary["metrics"]
+        distribution, _, percentile = name.rpartition(".")
+        if distribution in LATENCIES:
+            return _percentile(metrics[distribution], percentile)
+        if name in SHARES:
+            ratio = metrics[distribution]["ratio"]
+            return "not measured" if ratio is None else float(ratio)
+        if name in FIGURES:
+            told = metrics["utilization"][name.split(".")[1]]
+            return "not measured" if told is None or told["mean"] is None else float(told["mean"])
+        return self._rate(name)
+
+    def _rate(self, name: str) -> float | str:
+        metrics = self.summary["metrics"]
+        rpm, tpm = metrics["rpm"], metrics["tpm"]
+        if rpm["offered"] is None:
+            return "the window is empty"
+        if name in NEED_TOKENS and (tpm["total"] is None or (name == "tpm.cached" and tpm["cached"] is None)):
+            return "no answer told its tokens"
+        if name in NEED_CAPACITY and self.summary["target"]["capacity"] is None:
+            return "no PTUs" if self.summary["target"].get("type") == "standard" else "model or size is not known"
+        if name == "cost.per_million_tokens":
+            if isinstance(self.price, str):
+                return self.price
+            if not tpm["total"]:
+                return "no tokens"
+        tokens = (tpm[part] or 0.0 for part in ("prompt", "cached", "completion"))
+        return float(RATES[name](self, Rates(rpm["offered"], rpm["admitted"], rpm["completed"], *tokens)))
+
+    # --- as drawn again -----------------------------------------------------------------------------------------------
+
+    def drawn(self, name: str, draw: Draw, per_minute: Rates) -> Floats:
+        """A headline in every resample; `per_minute` are the `drawn_rates` of the same draw."""
+        distribution, _, percentile = name.rpartition(".")
+        if distribution in LATENCIES:
+            return differences.quantiles(self._latencies(distribution), draw, PERCENTILES[percentile])
+        if name in SHARES:
+            return differences.shares(SHARES[name](self), draw)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found: Floats = np.broadcast_to(RATES[name](self, per_minute), len(draw.blocks.weights)).astype(np.float64)
+        return found
+
+    def drawn_rates(self, draw: Draw) -> Rates:
+        """Calls and tokens per minute in every resample of stretches of time, each event where it happened."""
+        low, high = self.window
+        bins = draw.blocks.weights.shape[1]
+        grid = rates.Grid(start=low, width=(high - low) / bins, bins=bins)
+        served = select(self.run.attempts, self.run.attempts.by_target)
+        counts = (
+            grid.count(self.offered.scheduled),
+            grid.count(served.sent[rates.admitted(served)]),
+            grid.count(served.end[served.outcome == OK]),
+        )
+        amounts = np.vstack((*counts, rates.tokens_over(served, grid)))
+        return Rates(*(differences.totals(amounts, draw) / (high - low) * 60))
+
+    def _latencies(self, name: str) -> Floats:
+        """One value for each offered request, as the summary takes them: those of the target itself."""
+        values = per_request.PER_REQUEST[name](self.offered)
+        return np.where(self.offered.by_target, values, np.nan)
+
+
+def side(run: Run, prices: Prices) -> Side:
+    """A run, ready to be compared."""
+    return Side(run, summary_of(run), prices)
+
+
+def _percentile(distribution: dict[str, Any], name: str) -> float | str:
+    if name in distribution["unanswered"]:
+        return np.inf
+    value = distribution[name]
+    if value is not None:
+        return float(value)
+    needed = NEEDED[name]
+    return "not measured" if not distribution["of"] else f"{distribution['of']:,} values, {needed:,} are needed"

@@ -1,0 +1,60 @@
+"""What a plan asks for, minute by minute: the numbers that the published sizing formula goes by.
+
+Minutes are counted from the start of the load. Nothing here was measured.
+"""
+
+import numpy as np
+
+from ptubench.errors import UsageError
+from ptubench.load.plan import Plan
+from ptubench.load.sizes import BLOCK
+from ptubench.ptu.sizing import Demand, Floats
+
+
+def demand(plan: Plan, *, prompt_limit: int | None = None) -> tuple[Demand, int]:
+    """Calls and tokens of each minute, and how many calls were left out because their prompt is too long.
+
+    Args:
+        plan: of an open loop or a trace, with sizes.
+        prompt_limit: tokens; longer prompts are answered with 400, and take nothing of the capacity.
+
+    Raises:
+        UsageError: a closed loop, own messages, or nothing but prompts that are too long.
+    """
+    workload = plan.workload
+    if plan.offsets is None or plan.count is None:
+        raise UsageError(
+            f"{workload.name}: a closed loop sends as fast as it is answered and needs no certain size; give the rate "
+            "of your callers, such as --rate 45/min, or a trace"
+        )
+    blocks = [plan.columns(block) for block in range(-(-plan.count // BLOCK))]
+    prompt, cached, completion = (
+        np.concatenate([np.empty(0), *(getattr(part, name) for part in blocks)])
+        for name in ("prompt", "cached", "completion")
+    )
+    if np.isnan(prompt).any() or np.isnan(completion).any():
+        raise UsageError(
+            f"{workload.name}: the tokens of own `messages`, or of answers without a length, are not known before they "
+            "are sent; give `prompt_tokens` and `completion_tokens` as a run of them measured (asked, got)"
+        )
+    kept = np.full(len(prompt), fill_value=True) if prompt_limit is None else prompt <= prompt_limit
+    if not kept.any():
+        raise UsageError(
+            f"{workload.name}: every prompt is over the {prompt_limit or 0:,} tokens that a PTU deployment of this model "
+            "takes (it answers 400); shorten them, or choose another model"
+        )
+    whole = max(1, int(np.ceil(workload.duration / 60)))
+    number = (plan.offsets // 60).astype(np.int64)[kept]
+    scale = max(1.0, 60 / workload.duration)
+
+    def minutes(amounts: Floats) -> Floats:
+        sums = np.bincount(number, weights=amounts[kept], minlength=whole).astype(float)
+        return sums * scale
+
+    return Demand(
+        calls=minutes(np.ones(len(prompt))),
+        prompt=minutes(prompt),
+        cached=minutes(cached),
+        completion=minutes(completion),
+        minutes=max(1.0, workload.duration / 60),
+    ), int((~kept).sum())

@@ -1,0 +1,44 @@
+"""The commands that make a deployment of a size: text to paste, with words in capitals to replace. Nothing is run.
+
+Source: Azure AI documentation, provisioned-get-started (2026-09-11), and the Azure CLI's `az cognitiveservices`.
+"""
+
+import shlex
+
+from ptubench.ptu.catalogue import Model
+
+SKUS = {
+    "global": "GlobalProvisionedManaged",
+    "datazone": "DataZoneProvisionedManaged",
+    "regional": "ProvisionedManaged",
+}
+"""What Azure calls the deployment types."""
+
+
+def quota(type_: str) -> str:
+    """Shows how many PTUs of that type the subscription may deploy in a region. Regional has its own pool."""
+    return (
+        "az cognitiveservices usage list --location REGION --output table "
+        f"--query \"[?name.value=='OpenAI.{SKUS[type_]}']\""
+    )
+
+
+def create(name: str, model: Model | None, type_: str, ptu: int) -> str:
+    """Makes the deployment; the same command with another capacity resizes it online.
+
+    Args:
+        name: the model as it was typed.
+        model: its row of the catalogue; None for one that the catalogue does not know.
+        type_: `global`, `datazone` or `regional`.
+        ptu: its size.
+    """
+    version = (model.version if model is not None else None) or "VERSION"
+    served = model.name if model is not None else name
+    publisher = "OpenAI" if served.startswith(("gpt-", "o")) else "PUBLISHER"
+    return " ".join(
+        (
+            "az cognitiveservices account deployment create --name RESOURCE --resource-group GROUP",
+            f"--deployment-name NAME --model-name {shlex.quote(served)} --model-version {version}",
+            f"--model-format {publisher} --sku-name {SKUS[type_]} --sku-capacity {ptu}",
+        )
+    )

@@ -1,0 +1,86 @@
+"""What the published formula says of a load: the first half of `ptubench size --json`. Pure.
+
+Figures per minute are of the mean and of the busiest minute; raw PTU is before rounding to what can be deployed.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ptubench.ptu import sizing
+from ptubench.ptu.capacity import Capacity
+from ptubench.ptu.sizing import Demand, Need, Sizes
+
+
+def formula(demand: Demand, one: Capacity, *, headroom: float) -> dict[str, Any]:
+    """The inputs of the calculator, and raw PTU; `one` is the capacity of a single PTU.
+
+    Returns:
+        mean_rpm, peak_rpm: calls a minute.
+        prompt_tokens, cached_tokens, completion_tokens: means of a call.
+        cached_share: of the prompt tokens.
+        tpm_mean, tpm_peak: normalized tokens a minute.
+        raw_mean, raw, raw_headroom: PTU for the mean, for the busiest minute, and for it at the headroom's share.
+        headroom: that share.
+    """
+    calls, prompt, cached = (float(column.sum()) for column in (demand.calls, demand.prompt, demand.cached))
+    need = sizing.need(demand, one, headroom=headroom)
+    return {
+        "mean_rpm": calls / demand.minutes,
+        "peak_rpm": float(demand.calls.max()),
+        "prompt_tokens": prompt / calls,
+        "cached_tokens": cached / calls,
+        "cached_share": cached / prompt if prompt else 0.0,
+        "completion_tokens": float(demand.completion.sum()) / calls,
+        "tpm_mean": need.mean * one.tpm,
+        "tpm_peak": need.peak * one.tpm,
+        "raw_mean": need.mean,
+        "raw": need.peak,
+        "raw_headroom": need.headroom,
+        "headroom": headroom,
+        "weights": {"input": one.weights.input, "cached": one.weights.cached, "output": one.weights.output},
+        "tpm_per_ptu": one.tpm_per_ptu,
+        "source": one.source,
+    }
+
+
+def types(need: Need, offered: Mapping[str, Sizes]) -> dict[str, dict[str, int]]:
+    """By deployment type: what can be deployed at all, and what the formula comes to there.
+
+    Returns:
+        minimum, increment; ptu_mean, ptu, ptu_headroom: the deployable sizes for the three raw figures of `formula`.
+    """
+    return {
+        name: {
+            "minimum": sizes[0],
+            "increment": sizes[1],
+            "ptu_mean": sizing.deployable(need.mean, sizes),
+            "ptu": sizing.deployable(need.peak, sizes),
+            "ptu_headroom": sizing.deployable(need.headroom, sizes),
+        }
+        for name, sizes in offered.items()
+    }
+
+
+def cached(
+    demand: Demand, one: Capacity, offered: Mapping[str, Sizes], *, headroom: float, measured: float | None
+) -> list[dict[str, Any]]:
+    """The same load with no prompt tokens cached, as it says, and as they were `measured` (a share): often the largest lever.
+
+    Returns:
+        One entry each: source (`none`, `workload`, `measured`), share, raw_headroom, ptu{type: deployable}.
+    """
+    whole = float(demand.prompt.sum())
+    said = float(demand.cached.sum()) / whole if whole else 0.0
+    rows: Sequence[tuple[str, float, Demand]] = [("none", 0.0, demand.with_cached(0.0)), ("workload", said, demand)]
+    if measured is not None:
+        rows = [*rows, ("measured", measured, demand.with_cached(measured))]
+    return [_row(source, share, sizing.need(load, one, headroom=headroom), offered) for source, share, load in rows]
+
+
+def _row(source: str, share: float, need: Need, offered: Mapping[str, Sizes]) -> dict[str, Any]:
+    return {
+        "source": source,
+        "share": share,
+        "raw_headroom": need.headroom,
+        "ptu": {name: sizing.deployable(need.headroom, sizes) for name, sizes in offered.items()},
+    }

@@ -1,0 +1,265 @@
+"""The answer of `ptubench size` on a terminal. JSON of `size.answer` in, tables out; computes nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ptubench.analysis import names
+from ptubench.ptu.sizing import TYPES
+from ptubench.report import size_money, words
+from ptubench.report import usage as usage_report
+from ptubench.report.latency import in_unit
+from ptubench.report.text import Encodable, clean, sheet, untrusted
+from ptubench.units import duration_text, number_text, seconds_text, share_text
+from ptubench.workload.model import Workload
+
+Answer = Mapping[str, Any]
+
+_CACHED = {"none": "none", "workload": "as asked for", "measured": "as measured", "history": "as recorded"}
+_FOUND = {
+    "simulation": "simulated: the same requests at each size, on a virtual clock",
+    "formula": "by the formula alone: nothing was simulated",
+}
+
+
+def render(answer: Answer) -> RenderableType:
+    """The whole answer, for `text.console()`."""
+    sections = (
+        _formula,
+        _cached,
+        _history,
+        _sizes,
+        _rules,
+        size_money.money,
+        _deploy,
+        _remarks,
+    )
+    shown = [section for make in sections if (section := make(answer)) is not None]
+    return Encodable(Group(_heading(answer), *(part for section in shown for part in (Text(), section))))
+
+
+def _heading(answer: Answer) -> RenderableType:
+    """What was asked, and the answer."""
+    formula, model = answer["formula"], answer["model"]
+    grid = _grid()
+    title = Text.assemble((" SIMULATED ", "bold black on yellow"), "  ") if answer["by"] == "simulation" else Text()
+    if answer["workload"] is not None:
+        workload = msgspec.convert(answer["workload"], Workload)
+        title.append_text(untrusted(workload.name, "bold", limit=50)).append("  which PTU size?")
+        grid.add_row(Text("load"), Text(f"{words.load(workload.load)}, {duration_text(round(workload.duration, 1))}"))
+        grid.add_row(Text("on 429"), Text(words.on_429(workload)))
+    else:
+        title.append("usage history", style="bold").append("  which PTU size?")
+    weights = formula["weights"]
+    counted = f" (each counts {weights['cached']:g})" if weights["cached"] else ""
+    grid.add_row(
+        Text("calls"),
+        Text(
+            f"{number_text(formula['prompt_tokens'])} prompt tokens, {share_text(formula['cached_share'])} of them cached"
+            f"{counted}; {number_text(formula['completion_tokens'])} completion tokens × {weights['output']:g}"
+        ),
+    )
+    of_model = f"{model['name']} {model['version'] or ''}".strip()
+    per_ptu = f"{number_text(formula['tpm_per_ptu'])} normalized tokens/min per PTU"
+    grid.add_row(Text("model"), Text.assemble(untrusted(of_model), f"  {per_ptu}, ", untrusted(formula["source"])))
+    grid.add_row(Text("answer"), _answer(answer))
+    return Group(title, Text(), grid)
+
+
+def _answer(answer: Answer) -> Text:
+    if answer["recommended"] is None:
+        every = " at every depth of the bucket" if any(size["passed"] for size in answer["sizes"]) else ""
+        return Text(f"none of the sizes below is enough{every}", style="bold red")
+    of_types = [f"{row['recommended']:,} PTU {TYPES[name]}" for name, row in answer["types"].items()]
+    return Text(", ".join(of_types) or f"{answer['recommended']:,} PTU", style="bold green")
+
+
+def _formula(answer: Answer) -> RenderableType:
+    """Azure's own arithmetic, of the mean and of the busiest minute."""
+    formula, types = answer["formula"], answer["types"]
+    table = sheet("Formula, per minute", "calls", "normalized", "raw PTU", *(TYPES[name] for name in types))
+    rows = (
+        ("mean", formula["mean_rpm"], formula["tpm_mean"], formula["raw_mean"], "ptu_mean"),
+        ("busiest minute", formula["peak_rpm"], formula["tpm_peak"], formula["raw"], "ptu"),
+        (f"  at most {100 * formula['headroom']:g} % used", None, None, formula["raw_headroom"], "ptu_headroom"),
+    )
+    for label, calls, tokens, raw, key in rows:
+        cells = [number_text(value, missing="") for value in (calls, tokens)]
+        sizes = [f"{row[key]:,}" for row in types.values()]
+        table.add_row(*map(Text, (label, *cells, f"{raw:,.1f}", *sizes)))
+    steps = "; ".join(
+        f"{TYPES[name]} from {row['minimum']} in steps of {row['increment']}" for name, row in types.items()
+    )
+    return Group(table, Text(steps or "which sizes can be deployed is not known", style="dim"))
+
+
+def _cached(answer: Answer) -> RenderableType:
+    """Often the largest lever."""
+    table = sheet("Prompt tokens cached", "share", "raw PTU", *(TYPES[name] for name in answer["types"]))
+    for row in answer["cached"]:
+        sizes = [f"{ptu:,}" for ptu in row["ptu"].values()]
+        recorded = row["source"] == "workload" and answer["usage"] is not None
+        cells = (
+            _CACHED["history" if recorded else row["source"]],
+            share_text(row["share"]),
+            f"{row['raw_headroom']:,.1f}",
+            *sizes,
+        )
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _history(answer: Answer) -> RenderableType | None:
+    return None if answer["usage"] is None else usage_report.usage(answer["usage"])
+
+
+def _sizes(answer: Answer) -> RenderableType | None:
+    """What each size makes of the load."""
+    if answer["by"] == "history":  # whose own table has them
+        return _judged(answer)
+    if not answer["sizes"]:
+        return None
+    told = [size["metrics"] for size in answer["sizes"]]
+    waits = any((metrics.get("waited") or {}).get("mean") is not None for metrics in told)
+    diverts = any((metrics.get("requests") or {}).get("diverted") for metrics in told)
+    admits = any("tpm" in metrics for metrics in told)
+    extra = [name for name, shown in (("waited", waits), ("diverted", diverts), ("admitted/min", admits)) if shown]
+    table = sheet("Sizes", "mean", "busiest", "refused", *extra)
+    table.add_column()
+    for size in answer["sizes"]:
+        cells = [*_used(size), *(_extra(size["metrics"], name) for name in extra)]
+        fits = size["ptu"] == answer["recommended"]
+        label = Text(f"{size['ptu']:,} PTU", style="bold green" if fits else "")
+        table.add_row(label, *map(Text, cells), _verdict(size, recommended=fits))
+    return Group(table, *(Text(line, style="dim") for line in _how(answer)))
+
+
+def _judged(answer: Answer) -> RenderableType:
+    """By what the recorded sizes are judged."""
+    assumed = answer["assumptions"]
+    rules = f"at most {100 * assumed['refused']:g} % refused, and {100 * assumed['headroom']:g} % used in the busiest minute"
+    ptu = answer["recommended"]
+    said = (
+        "none of these sizes is enough" if ptu is None else f"{ptu:,} PTU is the smallest of these sizes that is enough"
+    )
+    style = "bold red" if ptu is None else "bold green"
+    return Group(Text.assemble((said, style), f": {rules}"), *(Text(line, style="dim") for line in _depths(answer)))
+
+
+def _used(size: Answer) -> list[str]:
+    """Utilization and refusals: as found, or as the formula says."""
+    metrics = size["metrics"]
+    used = (metrics.get("utilization") or {}).get("simulated") or size["formula"]
+    ratio = (metrics.get("refused") or {}).get("ratio")
+    return [share_text(used["mean"]), share_text(used["peak_minute"]), share_text(ratio)]
+
+
+def _extra(metrics: Answer, name: str) -> str:
+    if name == "waited":
+        return seconds_text((metrics.get("waited") or {}).get("mean"))
+    if name == "diverted":
+        requests = metrics["requests"]
+        return share_text(requests["diverted"] / requests["total"] if requests["total"] else None)
+    return number_text(metrics["tpm"]["normalized"])
+
+
+def _verdict(size: Answer, *, recommended: bool) -> Text:
+    """Whether it is enough; if not, by which rules."""
+    if recommended:
+        return Text("recommended", style="bold green")
+    if size["passed"]:
+        return Text("enough")
+    failed = [clean(row["rule"].split()[0], 40) for row in size["checks"] if row["passed"] is False]
+    short = {_SHORT.get(name, name): None for name in failed}
+    return Text(f"too small: {', '.join(short)}" if short else "too small", style="red")
+
+
+_SHORT = {
+    "utilization.simulated.peak_minute": "busiest",
+    "utilization.estimated.peak_minute": "busiest",
+    "utilization.simulated.mean": "mean",
+    "utilization.estimated.mean": "mean",
+    "refused.ratio": "refused",
+}
+
+
+def _how(answer: Answer) -> list[str]:
+    """Where the figures come from, and whether what is assumed matters."""
+    assumed = answer["assumptions"]["simulated"]
+    lines = [_FOUND[answer["by"]], *([f"assumed: {words.assumed(assumed)}"] if assumed else [])]
+    return lines + _depths(answer)
+
+
+def _depths(answer: Answer) -> list[str]:
+    by_depth = answer["by_depth"]
+    if len(by_depth) < 2:
+        return []
+    if not answer["depends_on_depth"]:
+        return [f"the same with a bucket of {_listed(list(by_depth))} s: Azure does not publish how deep it is"]
+    sizes = [f"{depth} s: {'none' if ptu is None else f'{ptu:,} PTU'}" for depth, ptu in by_depth.items()]
+    return [f"by the depth of the bucket, which Azure does not publish: {', '.join(sizes)}; the largest stands"]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _rules(answer: Answer) -> RenderableType | None:
+    """The workload's rules that no simulation can judge."""
+    if not answer["rules"]:
+        return None
+    table = sheet("Other rules", "measured")
+    table.add_column()
+    for row in answer["rules"]:
+        verdict = {None: clean(row["why"] or "", 80), True: "passed in that run", False: "failed in that run"}
+        measured = "–" if row["measured"] is None else _measured(row)
+        table.add_row(untrusted(row["rule"], limit=44), Text(measured), Text(verdict[row["passed"]]))
+    return table
+
+
+def _measured(row: Answer) -> str:
+    return in_unit(row["measured"], names.units().get(row["rule"].split(maxsplit=1)[0], "count"))
+
+
+def _deploy(answer: Answer) -> RenderableType | None:
+    """The commands to paste."""
+    if answer["az_command"] is None:
+        return None
+    others = [TYPES[name] for name in answer["types"] if name != answer["type"]]
+    also = f" (the commands for {' and '.join(others)} are in --json)" if others else ""
+    return Group(
+        Text.assemble(("Deploy", "bold"), (f"  as {TYPES[answer['type']]}; replace what is in capitals{also}", "dim")),
+        Text(_pasteable(answer["quota_command"]), no_wrap=True),
+        Text(_pasteable(answer["az_command"]), no_wrap=True),
+    )
+
+
+def _pasteable(command: str, width: int = 76) -> str:
+    """A command on lines that a shell reads as one."""
+    lines = [""]
+    for number, part in enumerate(command.split(" --")):
+        word = part if not number else f"--{part}"
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append(f"  {word}")
+        else:
+            lines[-1] = f"{lines[-1]} {word}".lstrip(" ") if len(lines) == 1 else f"{lines[-1]} {word}"
+    return " \\\n".join(lines)
+
+
+def _remarks(answer: Answer) -> RenderableType:
+    """What must be known to read the answer, and before anything is bought."""
+    grid = Table.grid(padding=(0, 1))
+    for sentence in (*answer["notes"], *answer["caveats"]):
+        grid.add_row(Text("-"), untrusted(sentence, limit=400))
+    return Group(Text("Before you buy", style="bold"), grid)
+
+
+def _grid() -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    return grid

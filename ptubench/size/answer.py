@@ -1,0 +1,228 @@
+"""What `ptubench size` answers: formula, simulation or history, money and commands, as one JSON document.
+
+Prints nothing, and asks for no date: `today` is an argument.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import Any
+
+import msgspec
+
+from ptubench import __version__
+from ptubench.analysis import checks
+from ptubench.ptu import bill, catalogue, deploy, estimate, sizing
+from ptubench.ptu.sizing import Need
+from ptubench.sim.options import ASSUMED
+from ptubench.size import sweep
+from ptubench.size.asked import Asked
+from ptubench.units import number_text, share_text
+from ptubench.virtual.sweep import HEADROOM, NOT_JUDGED, REFUSED, Judging, Step
+from ptubench.workload.model import OpenLoop, Workload
+
+SCHEMA = 1
+OLD = 90
+"""Days after which a dated table is said to be old: both change several times a year."""
+CAVEATS = (
+    "Quota is not capacity: a region may have none left. Deploy first, reserve after; a reservation is a price, not a place.",
+    "A size without reserve has none when a region fails or an application starts anew: say who serves then, and try it.",
+    "Calls of very different sizes, or bursts within a minute, refuse more than their mean tells: size for your real trace.",
+    "Whoever else calls the deployment takes from the same PTUs.",
+)
+_FAR_OFF = 0.05
+_SHORT = 3600.0
+
+
+def answer(asked: Asked, *, today: date, watch: Callable[[Step], None] = lambda _: None) -> dict[str, Any]:
+    """Everything that is known of the size that a load needs.
+
+    Args:
+        asked: as read and checked.
+        today: to tell how old the tables are.
+        watch: told before each simulated run.
+
+    Returns:
+        The JSON of `ptubench size --json`; docs/choosing-a-size.md describes it.
+
+    Raises:
+        UsageError: the workload can't be simulated.
+    """
+    headroom = HEADROOM if asked.headroom is None else asked.headroom
+    demand = asked.load.demand
+    need = sizing.need(demand, asked.one, headroom=headroom)
+    by = None if asked.load.workload is None else sweep.judging(asked)
+    found, told = _found(asked, need, by, headroom, watch)
+    recommended = found["recommended"]
+    measured = None if asked.measured is None else _cached_share(asked.measured)
+    return {
+        "schema_version": SCHEMA,
+        "tool": {"name": "ptubench", "version": __version__},
+        "workload": None if asked.load.workload is None else msgspec.to_builtins(asked.load.workload),
+        "usage": told,
+        "model": _model(asked),
+        "type": asked.type,
+        "formula": estimate.formula(demand, asked.one, headroom=headroom),
+        "types": _types(asked, need, recommended),
+        "cached": estimate.cached(demand, asked.one, asked.offered, headroom=headroom, measured=measured),
+        "assumptions": _assumptions(asked, headroom),
+        "by": found["by"],
+        "sizes": [_size(asked, row, need) for row in found["sizes"]],
+        "recommended": recommended,
+        "by_depth": found["by_depth"],
+        "depends_on_depth": found["depends_on_depth"],
+        "depths": found["depths"],
+        "rules": [] if by is None else _rules(by, asked.measured),
+        "money": _money(asked, need, recommended),
+        "az_command": None if recommended is None else _create(asked, asked.type, recommended),
+        "quota_command": deploy.quota(asked.type),
+        "notes": _notes(asked, measured),
+        "caveats": list(CAVEATS),
+        "warnings": _old_tables(asked, today),
+    }
+
+
+def _found(
+    asked: Asked, need: Need, by: Judging | None, headroom: float, watch: Callable[[Step], None]
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Which sizes are large enough, and by what that is said; what the history needs, if there is one."""
+    sizes = sweep.ladder(asked, need)
+    if asked.load.usage is not None:
+        told, found = sweep.recorded(asked, sizes)
+        return found | {"by": "history"}, told
+    if asked.assumed is not None and by is not None and sizes:
+        return sweep.simulated(asked, sizes, by, watch) | {"by": "simulation"}, None
+    rows: list[dict[str, Any]] = [
+        {"ptu": ptu, "depth_s": None, "metrics": {}, "checks": [], "passed": need.peak / ptu <= headroom}
+        for ptu in sizes
+    ]
+    fit = [ptu for ptu in sizes if need.peak / ptu <= headroom]
+    return {
+        "by": "formula",
+        "sizes": rows,
+        "recommended": min(fit, default=None),
+        "by_depth": {},
+        "depends_on_depth": None,
+        "depths": [],
+    }, None
+
+
+def _model(asked: Asked) -> dict[str, Any]:
+    row = asked.row
+    return {
+        "name": asked.model,
+        "version": None if row is None else row.version,
+        "target_tps": None if row is None else row.target_tps,
+        "prompt_limit": None if row is None else row.prompt_limit,
+        "source": asked.one.source,
+    }
+
+
+def _types(asked: Asked, need: Need, recommended: int | None) -> dict[str, Any]:
+    """The formula in each type, and the recommended size rounded to what can be deployed there, with price and command."""
+    found: dict[str, Any] = {}
+    for name, row in estimate.types(need, asked.offered).items():
+        ptu = None if recommended is None else sizing.deployable(recommended, asked.offered[name])
+        found[name] = row | {
+            "recommended": ptu,
+            "cost": None if ptu is None else bill.cost(ptu, asked.prices, name),
+            "az_command": None if ptu is None else _create(asked, name, ptu),
+        }
+    return found
+
+
+def _create(asked: Asked, type_: str, ptu: int) -> str:
+    return deploy.create(asked.model, asked.row, type_, ptu)
+
+
+def _assumptions(asked: Asked, headroom: float) -> dict[str, Any]:
+    """What the answer stands on beside the published table."""
+    simulated = {} if asked.assumed is None or asked.load.usage is not None else msgspec.to_builtins(asked.assumed)
+    return {
+        "headroom": headroom,
+        "refused": REFUSED,
+        "hours_per_month": asked.hours,
+        "simulated": {name: simulated[name] for name in ASSUMED if name in simulated} or None,
+    }
+
+
+def _size(asked: Asked, row: Mapping[str, Any], need: Need) -> dict[str, Any]:
+    """One size: what the formula says of it, what was found, what it costs."""
+    return {
+        "ptu": row["ptu"],
+        "formula": {"mean": need.mean / row["ptu"], "peak_minute": need.peak / row["ptu"]},
+        "depth_s": row["depth_s"],
+        "metrics": row["metrics"],
+        "checks": row["checks"],
+        "passed": row["passed"],
+        "cost": bill.cost(row["ptu"], asked.prices, asked.type),
+    }
+
+
+def _rules(by: Judging, measured: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The workload's rules that no simulation can judge, by a measured run if there is one."""
+    if measured is None:
+        unjudged = {"measured": None, "ci95": None, "passed": None, "why": NOT_JUDGED}
+        return [{"rule": rule.text, "limit": rule.limit, **unjudged} for rule in by.beside]
+    return [checks.judge(rule, dict(measured)) for rule in by.beside]
+
+
+def _money(asked: Asked, need: Need, recommended: int | None) -> dict[str, Any]:
+    sizes = asked.offered.get(asked.type)
+    case = bill.Case(demand=asked.load.demand, one=asked.one, model=asked.model, type=asked.type, hours=asked.hours)
+    possible = list(asked.sizes or ()) if sizes is None else sizing.all_up_to(need.peak, sizes)
+    return bill.bill(case, asked.prices, ptu=recommended, sizes=possible)
+
+
+def _cached_share(measured: Mapping[str, Any]) -> float:
+    tpm = measured["metrics"]["tpm"]
+    return float(tpm["cached"] / tpm["prompt"])
+
+
+def _notes(asked: Asked, measured: float | None) -> list[str]:
+    """What must be known to read this answer, a sentence each."""
+    row, load, demand = asked.row, asked.load, asked.load.demand
+    notes = []
+    if load.too_long and row is not None and row.prompt_limit is not None:
+        notes.append(
+            f"{load.too_long:,} of {load.too_long + demand.calls.sum():,.0f} prompts are over {row.prompt_limit:,} tokens: a "
+            f"PTU deployment of {row.name} answers them with 400 (or spills them), so they are left out of the need."
+        )
+    if asked.one.weights.cached:
+        notes.append(
+            "Cache writes and long prompts of this model count more (1.25 and 2 instead of 1); from when on is not published, "
+            "so that it is not reckoned with."
+        )
+    if row is not None and row.reasoning:
+        notes.append("Hidden reasoning tokens count as completion tokens: the lengths given here must include them.")
+    if not asked.offered and asked.sizes is None:
+        notes.append(f"Which sizes of {asked.model} can be deployed is not known: name those to look at with --sizes.")
+    if (
+        isinstance(load.workload, Workload)
+        and isinstance(load.workload.load, OpenLoop)
+        and demand.minutes * 60 < _SHORT
+    ):
+        notes.append(
+            f"The busiest minute is that of {number_text(demand.minutes)} min of made-up arrivals; your busiest hour decides: "
+            "--usage or --from-monitor sizes by what was used."
+        )
+    said = float(demand.cached.sum() / max(demand.prompt.sum(), 1.0))
+    if measured is not None and measured < said - _FAR_OFF:
+        notes.append(
+            f"Only {share_text(measured)} of the prompt tokens were cached when it was measured, and {share_text(said)} are "
+            "asked for: the size for what was measured is the safe one."
+        )
+    if asked.measured is not None and asked.measured["target"]["kind"] == "simulated":
+        notes.append("The run of --from was simulated: what it measured is what was assumed.")
+    return notes
+
+
+def _old_tables(asked: Asked, today: date) -> list[str]:
+    tables = {
+        f"the catalogue ({catalogue.SOURCE})": date.fromisoformat(catalogue.DATED),
+        "the table of list prices": asked.prices.dated,
+    }
+    return [
+        f"{name} is of {dated}, {(today - dated).days} days old: check it against today's, and override what has changed"
+        for name, dated in tables.items()
+        if (today - dated).days > OLD
+    ]

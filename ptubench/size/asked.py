@@ -1,0 +1,280 @@
+"""What `ptubench size` is asked: options, workload, usage history and prices, read and checked as plain data."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptubench import units
+from ptubench.analysis.summary import summarize
+from ptubench.azure import arm, cloud, history, rest
+from ptubench.client import auth
+from ptubench.errors import TargetRefused, UsageError
+from ptubench.load import demand, traces
+from ptubench.load.plan import Plan, make_plan
+from ptubench.ptu import catalogue, money, prices
+from ptubench.ptu.capacity import Capacity
+from ptubench.ptu.prices import Prices
+from ptubench.ptu.sizing import Demand, Sizes
+from ptubench.secret import shown
+from ptubench.sim.options import SimOptions
+from ptubench.size import facts
+from ptubench.usage import csv_file
+from ptubench.usage.columns import Usage
+from ptubench.workload.model import Trace, Workload
+from ptubench.workload.read import read
+from ptubench.workload.resolve import resolve
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeOptions:
+    """`size` as it was asked for; None where nothing was said."""
+
+    workload: str | None = None
+    overrides: Sequence[str] = ()
+    rate: str | None = None
+    duration: str | None = None
+    seed: int | None = None
+    on_429: str | None = None
+    usage: Path | None = None
+    from_monitor: str | None = None
+    deployment: str | None = None
+    last: str | None = None
+    cloud: str | None = None
+    model: str | None = None
+    type: str | None = None
+    ratio: float | None = None
+    tpm_per_ptu: float | None = None
+    headroom: str | None = None
+    sizes: str | None = None
+    measured: Path | None = None
+    """The run of `--from`."""
+    simulation: bool = True
+    assume: Sequence[str] = ()
+    prices: Path | None = None
+    hours_per_month: float | None = None
+    tokens_per_month: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What is to be served: a workload's plan or a usage history, and either way its demand minute by minute."""
+
+    workload: Workload | None = None
+    plan: Plan | None = None
+    usage: Usage | None = None
+    demand: Demand
+    too_long: int = 0
+    """Calls that no PTU deployment of the model takes, left out of the demand."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Everything that a size is answered from."""
+
+    load: Load
+    model: str
+    row: catalogue.Model | None
+    """None for a model that the catalogue does not know."""
+    one: Capacity
+    """Of a single PTU."""
+    offered: dict[str, Sizes]
+    """Sizes of the deployment types that are looked at; empty where they are not known."""
+    type: str
+    """The deployment type that is simulated and reckoned with."""
+    headroom: float | None
+    """The share of a size that the busiest minute may use; None where nobody said."""
+    sizes: tuple[int, ...] | None
+    """As typed; None for those around the need."""
+    assumed: SimOptions | None
+    """The simulated deployment, of any size; None where nothing is simulated."""
+    measured: Mapping[str, Any] | None
+    """The summary of a measured run."""
+    prices: Prices
+    hours: float | None
+    """Of this load per month."""
+
+
+def ask(options: SizeOptions, env: Mapping[str, str], *, say: Say, azure: rest.Access | None = None) -> Asked:
+    """Read and check everything; with `--from-monitor`, fetch the history.
+
+    Args:
+        options: as they were given.
+        env: the environment.
+        say: takes a line of progress.
+        azure: how Azure's management is reached; as the cloud and Azure's default credential say when None.
+
+    Raises:
+        UsageError: the first thing that is wrong.
+        TargetRefused: Azure does not give the history.
+    """
+    _check_together(options)
+    workload, usage, found_model = _source(options, env, say, azure)
+    file = {} if workload is None else workload.target
+    base = facts.simulated_in(file, workload)
+    model = options.model or found_model or file.get("model") or (None if base is None else base.model)
+    if model is None:
+        raise UsageError(
+            "no model: name it with --model, such as --model gpt-4.1, or `target: {model}` in the workload"
+        )
+    ratio = options.ratio if options.ratio is not None else file.get("ratio")
+    tpm_per_ptu = options.tpm_per_ptu if options.tpm_per_ptu is not None else file.get("tpm_per_ptu")
+    one = facts.capacity_of_one(model, ratio, tpm_per_ptu)
+    row = catalogue.find(model)
+    load = _load(workload, usage, base, row)
+    offered, type_ = facts.types(options.type, file.get("type"), row)
+    return Asked(
+        load=load,
+        model=model if row is None else row.name,
+        row=row,
+        one=one,
+        offered=offered,
+        type=type_,
+        headroom=None if options.headroom is None else facts.headroom(options.headroom),
+        sizes=facts.sizes(options.sizes, offered.get(type_), type_, model),
+        assumed=_assumed(options, base, load, model=model, ratio=ratio, tpm_per_ptu=tpm_per_ptu),
+        measured=None if options.measured is None else _measured(options.measured),
+        prices=prices.shipped() if options.prices is None else prices.load(options.prices),
+        hours=_hours(options, load),
+    )
+
+
+def _check_together(options: SizeOptions) -> None:
+    """Which options go together."""
+    sources = {"WORKLOAD": options.workload, "--usage": options.usage, "--from-monitor": options.from_monitor}
+    given = [name for name, value in sources.items() if value is not None]
+    if len(given) != 1:
+        said = f"{' and '.join(given)} are given" if given else "nothing to size"
+        raise UsageError(f"{said}: name one of a workload, --usage FILE or --from-monitor RESOURCE_ID")
+    of_workload = {
+        "--rate": options.rate,
+        "--duration": options.duration,
+        "--seed": options.seed,
+        "--on-429": options.on_429,
+        "--set": options.overrides or None,
+    }
+    of_monitor = {"--deployment": options.deployment, "--last": options.last, "--cloud": options.cloud}
+    for belongs, names in (("WORKLOAD", of_workload), ("--from-monitor", of_monitor)):
+        wrong = [name for name, value in names.items() if value is not None]
+        if wrong and belongs not in given:
+            raise UsageError(f"{wrong[0]}: goes with {'a workload' if belongs == 'WORKLOAD' else belongs} only")
+    if options.from_monitor is not None and options.deployment is None:
+        raise UsageError("--from-monitor: which deployment of the resource? name it with --deployment NAME")
+
+
+def _source(
+    options: SizeOptions, env: Mapping[str, str], say: Say, azure: rest.Access | None
+) -> tuple[Workload | None, Usage | None, str | None]:
+    """The workload or the history, and the model where Azure says it."""
+    if options.workload is not None:
+        given = {name: getattr(options, name) for name in ("rate", "duration", "seed", "on_429")}
+        return read(options.workload, overrides=options.overrides, options=given), None, None
+    if options.usage is not None:
+        return None, csv_file.read(str(options.usage)), None
+    if options.cloud is not None and options.cloud not in cloud.CLOUDS:
+        raise UsageError(f"--cloud: `{shown(options.cloud)}` is not one of {', '.join(cloud.CLOUDS)}")
+    which = cloud.CLOUDS[options.cloud or "public"]
+    resource = arm.check_id(options.from_monitor or "", option="--from-monitor")
+    try:
+        last = units.duration(options.last or "14d")
+    except ValueError as exc:
+        raise UsageError(f"--last: {exc}") from None
+    authority = cloud.authority(which, said=options.cloud is not None, env=env)
+    by = azure or rest.access(which, auth.default_credential(authority, asked_by="--from-monitor"), ca_file=None)
+    deployment = rest.Deployment(by=by, resource=resource, name=options.deployment or "")
+    model = options.model or _model_of(deployment)
+    folder = history.cache_folder(env)
+    say(f"whole days of the history are kept in {folder}")
+    return None, history.fetch(deployment, last=last, now=time.time(), cache=folder, say=say), model
+
+
+def _model_of(deployment: rest.Deployment) -> str | None:
+    """The deployed model, asked only where nobody typed one."""
+    try:
+        return arm.look_up(deployment, "before").model
+    except rest.Failure as failure:
+        raise TargetRefused(f"--from-monitor: {failure}; or name the model with --model") from None
+
+
+def _load(workload: Workload | None, usage: Usage | None, base: SimOptions | None, row: catalogue.Model | None) -> Load:
+    if usage is not None:
+        columns = Demand(
+            calls=usage.requests,
+            prompt=usage.prompt,
+            cached=usage.cached,
+            completion=usage.completion,
+            minutes=float(usage.minutes),
+        )
+        return Load(usage=usage, demand=columns)
+    if workload is None:
+        raise ValueError("neither a workload nor a history")
+    span = traces.span(workload.load) if isinstance(workload.load, Trace) else None
+    workload = resolve(workload, facts.written_for(workload, base), span)
+    plan = make_plan(workload)
+    if plan.count == 0:
+        raise UsageError(f"{workload.name}: no request is due within {workload.duration:g} s; raise rate or duration")
+    columns, too_long = demand.demand(plan, prompt_limit=None if row is None else row.prompt_limit)
+    return Load(workload=workload, plan=plan, demand=columns, too_long=too_long)
+
+
+def _assumed(
+    options: SizeOptions,
+    base: SimOptions | None,
+    load: Load,
+    *,
+    model: str,
+    ratio: float | None,
+    tpm_per_ptu: float | None,
+) -> SimOptions | None:
+    """The simulated deployment; a usage history has no calls to simulate, but goes through a bucket of its depth."""
+    if not options.simulation:
+        if options.assume:
+            raise UsageError(
+                "--assume and --no-simulation: one says what to simulate, the other that nothing is; keep one"
+            )
+        return None
+    if load.usage is not None and catalogue.find(model) is None:
+        return None
+    return facts.assumed(options.assume, base, model=model, ratio=ratio, tpm_per_ptu=tpm_per_ptu)
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    """The summary of a run, whose answers told how much of their prompts was cached."""
+    summary = summarize(path)
+    tpm = summary["metrics"]["tpm"]
+    if not tpm["prompt"] or tpm["cached"] is None:
+        raise UsageError(
+            f"--from {path}: no answer in its window told its tokens, so that nothing can be learned from it"
+        )
+    return summary
+
+
+def _hours(options: SizeOptions, load: Load) -> float | None:
+    """Hours of this load in a month; a usage history is a month as it was."""
+    hours, tokens = options.hours_per_month, options.tokens_per_month
+    if hours is None and tokens is None:
+        return None if load.usage is None else money.HOURS
+    name = "--hours-per-month" if hours is not None else "--tokens-per-month"
+    if load.usage is not None:
+        raise UsageError(f"{name}: the history says itself how much there is in a month; leave it out")
+    if hours is not None and tokens is not None:
+        raise UsageError("--hours-per-month and --tokens-per-month say the same twice; keep one")
+    if tokens is not None:
+        try:
+            count = units.count(tokens)
+        except ValueError as exc:
+            raise UsageError(f"--tokens-per-month: {exc}") from None
+        columns = load.demand
+        per_hour = float(columns.prompt.sum() + columns.completion.sum()) / columns.minutes * 60
+        hours = count / per_hour
+        if hours > money.HOURS:
+            raise UsageError(
+                f"--tokens-per-month: at {per_hour:,.0f} tokens an hour this load makes {per_hour * money.HOURS:,.0f} in a whole "
+                "month; raise its rate, or lower the tokens"
+            )
+    if hours is None or not 0 < hours <= money.HOURS:
+        raise UsageError(f"{name}: write more than 0 and at most the {money.HOURS:g} hours of a month")
+    return hours

@@ -1,0 +1,125 @@
+"""Which of the sizes around a need are large enough: by simulation for a workload, minute by minute for a usage history.
+
+Both answer for several depths of the bucket, which Azure does not publish, and the largest answer stands.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ptubench.errors import UsageError
+from ptubench.ptu import sizing
+from ptubench.ptu.sizing import Need, Sizes
+from ptubench.size.asked import Asked
+from ptubench.units import duration_text
+from ptubench.usage import need as usage_need
+from ptubench.virtual import sweep as virtual
+from ptubench.virtual.run import Trial
+from ptubench.virtual.sweep import DEPTHS, HEADROOM, REFUSED, Step
+from ptubench.workload.model import Workload
+
+_ROUNDS = 4
+"""How often larger sizes are tried where none passes: a round goes up by half."""
+
+
+def ladder(asked: Asked, need: Need) -> list[int]:
+    """The sizes to look at, ascending: those that were typed, else those around the need; none where these are not known."""
+    sizes = asked.offered.get(asked.type)
+    if asked.sizes is not None:
+        return list(asked.sizes)
+    return [] if sizes is None else sizing.around(need, sizes)
+
+
+def judging(asked: Asked) -> virtual.Judging:
+    """By what a size of the workload is judged. Raises `UsageError` for a rule of the workload that is none."""
+    if asked.load.workload is None:
+        raise ValueError("a history has no rules")
+    return virtual.judging(asked.load.workload, headroom=asked.headroom)
+
+
+def simulated(asked: Asked, sizes: Sequence[int], by: virtual.Judging, watch: Callable[[Step], None]) -> dict[str, Any]:
+    """The workload at every size on the virtual clock: as `virtual.sweep.sweep`.
+
+    Where no size passes at each depth, larger ones are tried too; where the answer is far above the size before it, those
+    between them. Sizes that were typed stay as they are.
+
+    Raises:
+        UsageError: no whole minute is measured.
+    """
+    workload, options = asked.load.workload, asked.assumed
+    if workload is None or options is None:
+        raise ValueError("nothing to simulate")
+    _check_minutes(workload)
+    trial = Trial(workload=workload, options=options, plan=asked.load.plan)
+    found = virtual.sweep(trial, sizes, by, watch=watch)
+    offered = None if asked.sizes is not None else asked.offered.get(asked.type)
+    if offered is None:
+        return found
+    for _ in range(_ROUNDS):
+        if found["recommended"] is not None:
+            break
+        larger = sizing.above(found["sizes"][-1]["ptu"], offered, count=4)
+        found = _merged(found, virtual.sweep(trial, larger, by, watch=watch))
+    if inner := _unseen(found, offered):
+        found = _merged(found, virtual.sweep(trial, inner, by, watch=watch))
+    return found
+
+
+def recorded(asked: Asked, sizes: Sequence[int]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The usage history at every size: what it needs (`usage.need.answer`), and an answer in the form of `simulated`."""
+    usage = asked.load.usage
+    if usage is None:
+        raise ValueError("no history")
+    depth = DEPTHS[2] if asked.assumed is None else asked.assumed.depth
+    told = usage_need.answer(usage, asked.one, sizes, depth=depth, depths=DEPTHS)
+    headroom = HEADROOM if asked.headroom is None else asked.headroom
+    rows, varied = [], []
+    for size in told["sizes"]:
+        fits = size["utilization"]["peak_minute"] <= headroom
+        metrics = {"utilization": {"simulated": size["utilization"]}, "refused": {"ratio": size["refused"]["ratio"]}}
+        passed = fits and size["refused"]["ratio"] <= REFUSED
+        rows.append({"ptu": size["ptu"], "depth_s": depth, "metrics": metrics, "checks": [], "passed": passed})
+        varied += [
+            {"ptu": size["ptu"], "depth_s": float(at), "passed": fits and ratio <= REFUSED, "refused_ratio": ratio}
+            | {"peak_minute": size["utilization"]["peak_minute"]}
+            for at, ratio in size["refused_by_depth"].items()
+            if float(at) != depth
+        ]
+    return told, _answered({"depth_s": depth, "sizes": rows, "depths": varied})
+
+
+def _check_minutes(workload: Workload) -> None:
+    """Headroom is a matter of whole minutes of the window."""
+    begins = -(-workload.warmup // 60) * 60 if workload.warmup_rule == "fixed" else 0.0
+    if begins + 60 > workload.duration:
+        raise UsageError(
+            f"{workload.name}: between the warm-up's end ({duration_text(workload.warmup)}) and the end "
+            f"({duration_text(workload.duration)}) lies no whole minute, and a size is judged by its busiest one; give a "
+            "longer load, such as --duration 10m, or --no-simulation"
+        )
+
+
+def _unseen(found: dict[str, Any], offered: Sizes) -> list[int]:
+    """Sizes between the recommended one and the one tried before it."""
+    tried = [row["ptu"] for row in found["sizes"]]
+    place = tried.index(found["recommended"]) if found["recommended"] is not None else 0
+    return sizing.between(tried[place - 1], tried[place], offered) if place else []
+
+
+def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Two sweeps of one trial as one."""
+    rows = sorted((*first["sizes"], *second["sizes"]), key=lambda row: int(row["ptu"]))
+    return _answered(first | {"sizes": rows, "depths": [*first["depths"], *second["depths"]]})
+
+
+def _answered(found: dict[str, Any]) -> dict[str, Any]:
+    """With the answer at each depth: the smallest size that passes with all larger ones tried there; the largest stands."""
+    tried: dict[float, list[tuple[int, bool]]] = {}
+    for row in (*found["sizes"], *found["depths"]):
+        tried.setdefault(row["depth_s"], []).append((row["ptu"], row["passed"]))
+    answers = {depth: virtual.smallest(sorted(rows)) for depth, rows in sorted(tried.items())}
+    told = [answer for answer in answers.values() if answer is not None]
+    return found | {
+        "by_depth": {f"{depth:g}": answer for depth, answer in answers.items()},
+        "recommended": max(told) if len(told) == len(answers) and found["sizes"] else None,
+        "depends_on_depth": len(set(answers.values())) > 1,
+    }

@@ -1,0 +1,241 @@
+"""`client: httpx` is held to the same table of faults as the timed client, except for what httpx2 can't see."""
+
+import asyncio
+import contextlib
+import socket
+from dataclasses import replace
+
+import pytest
+
+from faulty import (
+    FAULTY,
+    IMPATIENT,
+    PATIENT,
+    STEADY,
+    TABLE,
+    TOKENS,
+    Row,
+    assert_seen_as_sent,
+    beside_a_steady_stream,
+    outcome,
+    send,
+)
+from h2_server import h2_server
+from ptubench.client.make import make_client
+from ptubench.sim import faults
+from ptubench.sim.script import Do
+from ptubench.workload.model import Timeouts
+from servers import Authority, healthy, healthy_server, proxy, script_server
+
+CANNOT_SEE = {
+    # Its parser stops at the end of an answer, and what follows stays in it.
+    "bytes_after_end": Row(tokens=TOKENS, kept=True),
+    # Reads an event of any length piece by piece, as the timed client does, and is over with the body it is in.
+    "huge_headers": replace(TABLE["huge_headers"], tokens=None),
+}
+"""The rows of the table that are others for httpx2."""
+
+
+def client_of(url, *, ca_file=None, env=None, timeouts=PATIENT):
+    return make_client(
+        "httpx",
+        url=url,
+        headers={},
+        timeouts=timeouts,
+        stream=True,
+        ca_file=str(ca_file) if ca_file else None,
+        env=env or {},
+        max_connections=10,
+    )
+
+
+def run(work):
+    return asyncio.run(work)
+
+
+def connections(client):
+    """How many it keeps for further use."""
+    pool = client._client._transport._pool
+    return len([one for one in pool.connections if one.is_idle() and not one.has_expired()])
+
+
+async def both(url):
+    """The faulty exchange and the steady one, and how many connections stay open."""
+    client = client_of(url, timeouts=IMPATIENT)
+    steady, faulty = await asyncio.gather(send(client, STEADY), send(client))
+    kept = connections(client)
+    await client.close()
+    return steady, faulty, kept
+
+
+async def in_turn(url, count, **options):
+    """Requests one after the other through one client."""
+    client = client_of(url, **options)
+    exchanges = [await send(client) for _ in range(count)]
+    await client.close()
+    return exchanges
+
+
+@pytest.mark.parametrize("kind", sorted(TABLE))
+def test_a_fault_is_named_as_by_the_timed_client_and_the_stream_beside_it_untouched(kind):
+    row = CANNOT_SEE.get(kind, TABLE[kind])
+    with script_server(beside_a_steady_stream(kind)) as server:
+        steady, faulty, kept = run(both(server.url))
+        logs = {played.ask.body: played for played in server.log}
+
+    assert (outcome(faulty), faulty.failure, faulty.flags, faulty.status) == (
+        row.outcome,
+        row.failure,
+        row.flags,
+        row.status,
+    )
+    assert faulty.answer.completion_tokens == row.tokens
+    assert kept == 1 + row.kept
+    assert_seen_as_sent(faulty, logs[FAULTY].contents, whole=row.read)
+    assert (outcome(steady), steady.flags, steady.answer.content_events) == ("ok", (), 8)
+    assert_seen_as_sent(steady, logs[STEADY].contents)
+
+
+def test_what_a_429_asks_for_is_kept():
+    with script_server(faults.script("throttled_ms")) as server:
+        (exchange,) = run(in_turn(server.url, 1))
+
+    assert exchange.headers == {"retry-after-ms": "1234", "retry-after": "2"}
+
+
+def test_opening_a_connection_is_timed_and_in_no_latency():
+    with healthy_server() as server:
+        first, second = run(in_turn(server.url, 2))
+
+    assert first.connect_s > 0
+    assert second.connect_s is None
+    assert (first.peer, first.tls_s) == ("127.0.0.1", None)
+    assert first.sent < server.log[0].began < first.answer.first_content
+
+
+def test_the_handshake_is_a_part_of_connecting(tmp_path):
+    authority = Authority()
+    with healthy_server(tls=authority.serving()) as server:
+        (exchange,) = run(in_turn(server.url, 1, ca_file=authority.file(tmp_path)))
+
+    assert 0 < exchange.tls_s < exchange.connect_s
+
+
+def test_a_pooled_connection_that_closes_is_replaced_and_the_request_sent_once_more():
+    with script_server(faults.script("pooled_close", tokens=TOKENS)) as server:
+        first, second = run(in_turn(server.url, 2))
+        asks = [(played.ask.connection, played.ask.nth) for played in server.log]
+
+    assert asks == [(0, 0), (0, 1), (1, 0)]
+    assert [(outcome(one), one.resent, one.answer.completion_tokens) for one in (first, second)] == [
+        ("ok", False, TOKENS),
+        ("ok", True, TOKENS),
+    ]
+    assert second.sent >= server.log[1].ended
+
+
+def test_a_second_close_is_a_failure():
+    def script(ask):
+        return healthy()(ask) if (ask.connection, ask.nth) == (0, 0) else [Do.CLOSE]
+
+    with script_server(script) as server:
+        _, second = run(in_turn(server.url, 2))
+
+    assert (second.failure, second.resent) == ("closed", True)
+    assert len(server.log) == 3
+
+
+def test_a_reused_connection_that_breaks_after_the_first_byte_is_not_sent_again():
+    broken = faults.script("reset_midstream")
+    with script_server(lambda ask: (broken if ask.nth else healthy())(ask)) as server:
+        _, second = run(in_turn(server.url, 2))
+
+    assert (second.failure, second.resent) == ("broken_stream", False)
+    assert len(server.log) == 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "failure"),
+    [
+        (Timeouts(connect=1, first_byte=0.2, idle=5, total=5), "first_byte_timeout"),
+        (Timeouts(connect=1, first_byte=5, idle=0.2, total=5), None),
+        (Timeouts(connect=1, first_byte=5, idle=5, total=0.2), "total_timeout"),
+    ],
+)
+def test_the_first_byte_has_a_limit_of_its_own(limits, failure):
+    def script(ask):
+        return [0.5, *healthy()(ask)]
+
+    with script_server(script) as server:
+        (exchange,) = run(in_turn(server.url, 1, timeouts=limits))
+
+    assert exchange.failure == failure
+
+
+def test_what_stands_before_a_connection_is_named(tmp_path):
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+        silent = run(in_turn(f"https://127.0.0.1:{port}/", 1, timeouts=IMPATIENT))
+    refused = run(in_turn(f"http://127.0.0.1:{port}/", 1))
+    unknown = run(in_turn("http://nowhere.invalid/", 1))
+    with healthy_server(tls=Authority().serving()) as server:
+        untrusted = run(in_turn(server.url, 1))
+    with proxy(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n") as tunnel:
+        forbidden = run(in_turn("https://model.test/v1/", 1, env={"HTTPS_PROXY": tunnel.url}))
+
+    kinds = [one.failure for (one,) in (silent, refused, unknown, untrusted, forbidden)]
+    assert kinds == ["connect_timeout", "refused", "dns", "tls", "proxy"]
+    assert {one.sent for (one,) in (silent, refused, unknown, untrusted, forbidden)} == {None}
+
+
+# --- HTTP/2
+
+
+def test_http2_is_spoken_where_the_server_offers_it(tmp_path):
+    authority = Authority()
+    with h2_server(authority.serving(), tokens=8, ttft=0.1, gap=0.01) as server:
+        first, second = run(in_turn(server.url, 2, ca_file=authority.file(tmp_path)))
+
+    assert [(one.http, outcome(one), one.answer.completion_tokens) for one in (first, second)] == [
+        ("HTTP/2", "ok", TOKENS)
+    ] * 2
+    assert (server.connections, len(server.contents)) == (1, 2)
+    assert (first.connect_s > 0, second.connect_s) == (True, None)
+    for exchange, contents in zip((first, second), server.contents, strict=True):
+        assert_seen_as_sent(exchange, contents)
+        assert exchange.answer.first_content - exchange.sent >= 0.1
+
+
+def test_http2_calls_that_wait_for_their_turn_on_the_connection_are_not_sent_yet(tmp_path):
+    authority = Authority()
+
+    async def at_once(url):
+        client = client_of(url, ca_file=authority.file(tmp_path))
+        await send(client)  # opens the connection, and learns how many streams it takes
+        exchanges = await asyncio.gather(*(send(client) for _ in range(4)))
+        await client.close()
+        return sorted(exchanges, key=lambda exchange: exchange.sent)
+
+    with h2_server(authority.serving(), tokens=2, ttft=0.1, most_streams=2) as server:
+        early, _, late, _ = run(at_once(server.url))
+
+    assert server.connections == 1
+    assert late.sent >= early.answer.last_content
+    assert late.answer.first_content - late.sent >= 0.1
+
+
+def test_an_http2_stream_that_is_reset_breaks_off_alone(tmp_path):
+    authority = Authority()
+
+    async def two(url):
+        client = client_of(url, ca_file=authority.file(tmp_path))
+        await send(client)
+        exchanges = await asyncio.gather(send(client, b'{"reset":true}'), send(client))
+        await client.close()
+        return exchanges
+
+    with h2_server(authority.serving(), tokens=4, gap=0.02) as server:
+        broken, whole = run(two(server.url))
+
+    assert (broken.failure, broken.answer.content_events) == ("broken_stream", 1)
+    assert (outcome(whole), whole.answer.completion_tokens) == ("ok", 4)
