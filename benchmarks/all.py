@@ -26,6 +26,7 @@ PROGRAMS = {
     "virtual": (),
     "million": ("--rounds", "1", "--attempts", "100000"),
     "usage": ("--rounds", "1", "--days", "3"),
+    "compare": ("--pairs", "2"),
 }
 """Each with the options that make it quick, to see that it works; such figures say little."""
 PACKAGES = ("uvloop", "httptools", "msgspec", "numpy", "aiohttp", "httpx2")

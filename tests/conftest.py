@@ -1,8 +1,13 @@
 """What holds for every test."""
 
 import os
+import signal
 import sys
 
 # A run is several interpreters: where compiled modules may not be kept each of them would compile all of ours anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# In a shell's background Ctrl-C is ignored, and would be by all that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

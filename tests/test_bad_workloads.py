@@ -208,12 +208,8 @@ FAULTS = [
         ),
     ),
     (
-        {"x": "warmup: auto"},
-        ": warmup: `auto` is not supported by this version of ptubench; write a duration such as 1m",
-    ),
-    (
-        {"x": "warmup: until_429"},
-        ": warmup: `until_429` is not supported by this version of ptubench; write a duration such as 1m",
+        {"x": "warmup: until_492"},
+        ": warmup: `until_492` is neither a duration such as 1m nor `auto` nor `until_429`",
     ),
     (
         {"x": "warmup: 60"},

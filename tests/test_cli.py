@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ptubench.cli.main import main
 from ptubench.cli.run import _exit_code
 from running import code_of
 
@@ -57,6 +58,24 @@ def finish(process):
 def ptubench(*arguments, **how):
     """Run the command to its end."""
     return finish(start(*arguments, **how))
+
+
+@pytest.fixture
+def here(folder, monkeypatch, capsys):
+    """Runs a command that starts no process of its own in this one."""
+
+    def call(*arguments, env=None):
+        monkeypatch.chdir(folder)
+        for name in [name for name in os.environ if name.startswith(("AZURE_", "OPENAI_"))]:
+            monkeypatch.delenv(name)
+        for name, value in {"COLUMNS": "100", **(env or {})}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["ptubench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        return Done(exited.value.code or 0, *capsys.readouterr())
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +142,8 @@ def test_report_shows_the_same_table_from_the_file_alone(done, file, folder):
     assert (again.returncode, again.stdout) == (0, done.stdout)
 
 
-def test_report_as_json_is_one_document_with_numbers(file, folder):
-    summary = json.loads(ptubench("report", file, "--format", "json", cwd=folder).stdout)
+def test_report_as_json_is_one_document_with_numbers(file, folder, here):
+    summary = json.loads(here("report", file, "--format", "json").stdout)
 
     assert summary["schema_version"] == 1
     assert summary["target"]["kind"] == "simulated"
@@ -133,22 +152,21 @@ def test_report_as_json_is_one_document_with_numbers(file, folder):
     assert summary["metrics"]["requests"]["ok"] == 30
 
 
-def test_json_makes_stdout_exactly_one_document_and_gzip_a_smaller_file(folder, runs):
+def test_json_makes_stdout_exactly_one_document_and_gzip_a_smaller_file(folder, runs, here):
     run = runs["zipped"]
     summary = json.loads(run.stdout)
 
     assert run.returncode == code_of(run.stdout)
     assert summary["run"]["file"] == stored(run)
     assert stored(run).endswith("-quick-zipped.jsonl.gz")
-    assert json.loads(ptubench("report", stored(run), "--format", "json", cwd=folder).stdout) == summary
+    assert json.loads(here("report", stored(run), "--format", "json").stdout) == summary
 
 
-def test_a_workload_can_be_made_looked_at_and_changed_from_the_command_line(folder):
-    made = ptubench("init", "mine", cwd=folder)
-    looked = ptubench(
+def test_a_workload_can_be_made_looked_at_and_changed_from_the_command_line(folder, here):
+    made = here("init", "mine")
+    looked = here(
         *("run", "mine.yaml", "--simulate", "gpt-4.1:50", "--dry-run", "--json"),
         *("--set", "prompt_tokens=500", "--rate", "60/min", "--duration", "12m"),
-        cwd=folder,
     )
     plan = json.loads(looked.stdout)
 
@@ -159,20 +177,19 @@ def test_a_workload_can_be_made_looked_at_and_changed_from_the_command_line(fold
     assert not list(folder.glob("results/*mine*"))
 
 
-def test_init_never_overwrites(folder):
+def test_init_never_overwrites(folder, here):
     (folder / "kept.yaml").write_text("mine")
-    again = ptubench("init", "kept", cwd=folder)
+    again = here("init", "kept")
 
     assert again.returncode == 2
     assert again.stderr == "error: kept.yaml: exists already; name another file, or remove it first\n"
     assert (folder / "kept.yaml").read_text() == "mine"
 
 
-def test_a_dry_run_sends_nothing_and_says_it_all(folder):
-    looked = ptubench(
+def test_a_dry_run_sends_nothing_and_says_it_all(folder, here):
+    looked = here(
         *("run", "chat", "--dry-run", "--endpoint", "https://r.openai.azure.com", "--deployment", "d"),
         *("--model", "gpt-4.1", "--ptu", "50"),
-        cwd=folder,
         env={"AZURE_OPENAI_API_KEY": "0" * 32},
     )
 
@@ -223,8 +240,8 @@ WRONG = [
 @pytest.mark.parametrize(
     ("arguments", "sentence"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
-def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(arguments, sentence, folder):
-    asked = ptubench(*arguments, cwd=folder)
+def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(arguments, sentence, folder, here):
+    asked = here(*arguments)
 
     assert asked.returncode == 2
     assert asked.stderr.startswith(sentence)
@@ -232,9 +249,9 @@ def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(arguments, sentence
     assert asked.stdout == ""
 
 
-def test_a_results_folder_that_cannot_be_made_is_said_before_anything_is_sent(folder, workload):
+def test_a_results_folder_that_cannot_be_made_is_said_before_anything_is_sent(folder, workload, here):
     (folder / "a-file").write_text("")
-    asked = ptubench("run", workload, "--simulate", FAST, "--results", "a-file/results", cwd=folder)
+    asked = here("run", workload, "--simulate", FAST, "--results", "a-file/results")
 
     assert asked.returncode == 2
     assert asked.stderr == (
@@ -285,19 +302,19 @@ def test_of_several_reasons_for_an_exit_code_the_gravest_counts(verdict, passed,
     assert _exit_code(summary, ended, strict=strict) == code
 
 
-def test_help_names_every_command_and_each_option_has_a_help_text(folder):
+def test_help_names_every_command_and_each_option_has_a_help_text(folder, here):
     commands = ("run", "report", "init", "simulate")
-    helps = {name: ptubench(name, "--help", cwd=folder).stdout for name in commands}
+    helps = {name: here(name, "--help").stdout for name in commands}
 
-    assert all(name in ptubench("--help", cwd=folder).stdout for name in commands)
+    assert all(name in here("--help").stdout for name in commands)
     assert "assumed" in helps["simulate"]
     assert all(option in helps["run"] for option in ("--dry-run", "--set", "--simulate", "--ca-file", "--workers"))
 
 
-def test_version_is_that_of_the_package(folder):
+def test_version_is_that_of_the_package(folder, here):
     from ptubench import __version__
 
-    assert ptubench("--version", cwd=folder).stdout == f"ptubench {__version__}\n"
+    assert here("--version").stdout == f"ptubench {__version__}\n"
 
 
 def test_a_reader_that_leaves_early_is_no_crash(file, folder):

@@ -1,6 +1,7 @@
 """`ptubench compare`: laws of differences, what is refused, what is said, and what the table looks like."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -28,14 +29,14 @@ from ptubench.analysis.compare import (
 )
 from ptubench.analysis.differences import Difference, Draw
 from ptubench.analysis.gather import Gathering, load
-from ptubench.analysis.side import HEADLINES, LATENCIES, RATES, SHARES, side
+from ptubench.analysis.side import FIGURES, HEADLINES, LATENCIES, RATES, SHARES, side
 from ptubench.cli import main
 from ptubench.errors import UsageError
 from ptubench.ptu import prices
 from ptubench.report import compare as report
 
 PRICES = prices.shipped()
-COUNT = 400
+COUNT = 200
 STEP = 60 / COUNT
 SIMULATED = {"kind": "simulated", "model": "gpt-4.1", "ptu": 20, "type": "global", "simulate": {"seed": 0}}
 
@@ -129,7 +130,7 @@ def test_swapping_two_runs_flips_signs_and_words(plain, seed):
 
 
 def test_ten_per_cent_are_found_and_worse_is_said(plain):
-    row = rows(plain, made(2, ttft=1.1), headlines=["ttft.p95"])["ttft.p95"]
+    row = rows(plain, made(2, ttft=1.1), headlines=["ttft.p50"])["ttft.p50"]
 
     assert row["word"] == WORSE
     assert 0.02 < row["relative"]["change"] < 0.2
@@ -163,7 +164,7 @@ def test_a_percentile_that_one_run_never_answered_is_worse_whatever_it_was(plain
 
 
 def test_a_percentile_that_neither_answered_is_not_comparable():
-    found = rows(made(1, unanswered=range(0, 400, 8)), made(2, unanswered=range(0, 400, 4)))
+    found = rows(made(1, unanswered=range(0, COUNT, 8)), made(2, unanswered=range(0, COUNT, 4)))
 
     assert (found["e2e.p95"]["word"], found["e2e.p95"]["why"]) == (UNKNOWN, "both unanswered")
     assert found["failed.ratio"]["word"] == WORSE
@@ -187,6 +188,16 @@ def test_every_headline_has_a_unit_and_a_direction_or_none_on_purpose():
     assert [name for name in HEADLINES if name not in units] == []
     assert {name for name in HEADLINES if names.better(name) is None} == neutral
     assert [name for name in names.BETTER if name not in HEADLINES] == []
+
+
+def test_the_page_says_which_way_each_headline_is_better():
+    page = (Path(__file__).parents[1] / "docs/comparing-runs.md").read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| (`[^|]+) \| (lower|higher|neither)\b", page, re.MULTILINE))
+    told = {name: way for cell, way in table.items() for name in re.findall(r"`([\w.]+)`", cell)}
+    shown = {name if name in RATES or name in SHARES or name in FIGURES else name.split(".")[0] for name in HEADLINES}
+
+    assert told.keys() == shown
+    assert [n for n, way in told.items() if way != (names.better(n) or names.better(f"{n}.p50") or "neither")] == []
 
 
 @pytest.mark.parametrize(
@@ -270,7 +281,7 @@ def test_pairs_are_of_the_same_index_in_whatever_order_they_were_due(plain):
     ("other", "because"),
     [
         ({"seed": 3}, "the seeds differ (0 and 3)"),
-        ({"window": (30.0, 70.0)}, "the windows have only 266 of 400 requests in common"),
+        ({"window": (30.0, 70.0)}, "the windows have only 133 of 200 requests in common"),
         (
             {"workload_hash": "1", "throttling": msgspec.structs.replace(runs.WORKLOAD.throttling, on_429="retry")},
             "the workloads differ in throttling.on_429",
@@ -480,7 +491,7 @@ def test_the_table_of_two_runs(tmp_path, monkeypatch):
 
 
 def test_the_table_of_an_unanswered_percentile_still_fits(plain):
-    text = shown(report.render(compare_runs([plain, made(2, unanswered=range(0, 400, 8))], PRICES)))
+    text = shown(report.render(compare_runs([plain, made(2, unanswered=range(0, COUNT, 8))], PRICES)))
 
     assert "unanswered" in text
     assert max(map(len, text.splitlines())) <= 80
@@ -514,14 +525,15 @@ def test_the_command_prints_one_json_document(files, monkeypatch, capsys):
 
     assert code == 0
     assert [run["file"] for run in found["runs"]] == list(map(str, files))
-    assert {row["name"]: row["word"] for row in found["metrics"]}["ttft.p95"] == WORSE
+    assert {row["name"]: row["word"] for row in found["metrics"]}["ttft.p50"] == WORSE
 
 
 def test_the_baseline_may_be_any_of_them(files, monkeypatch, capsys):
-    call(monkeypatch, *files, "--baseline", files[1], "--json")
+    monkeypatch.chdir(files[0].parent)
+    call(monkeypatch, *files, "--baseline", "b.jsonl", "--json")
     found = json.loads(capsys.readouterr().out)
 
-    assert [run["file"] for run in found["runs"]] == list(map(str, files[::-1]))
+    assert [run["file"] for run in found["runs"]] == ["b.jsonl", str(files[0])]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ DOCS = sorted(
 )
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCS}
 README = TEXTS["README.md"]
-PARTS = ("ptubench", "workloads", "tests", "benchmarks", "docs", "scripts", "results/examples", ".ci")
+PARTS = ("ptubench", "workloads", "tests", "benchmarks", "docs", "examples", "scripts", "results/examples", ".ci")
 SINGLE = (*DOCS, "Makefile", "pyproject.toml", "LICENSE", ".gitignore")
 
 
@@ -115,6 +115,8 @@ def folder(tmp_path, monkeypatch):
         monkeypatch.setenv(f"AZURE_OPENAI_{name}", value)
     for text in blocks(README, "yaml"):
         Path(text.split()[1]).write_text(text, encoding="utf-8")
+    usage = "minute,requests,prompt_tokens,cached_tokens,completion_tokens\n2026-11-20T10:00,60,60000,0,12000\n"
+    Path("usage.csv").write_text(usage, encoding="utf-8")
     Path("ours.csv").write_bytes((ROOT / "workloads/trace.csv").read_bytes())
     (tmp_path / "results").mkdir()
     (tmp_path / "results/examples").symlink_to(ROOT / "results/examples")
@@ -134,9 +136,11 @@ def harmless(arguments):
     command, *rest = arguments
     if command == "init":
         return arguments
-    if command == "simulate" or not rest or rest[0].isupper():
+    if command == "simulate" or not rest or rest[0].isupper() or "--from-monitor" in rest or "RUN" in rest:
         return [command, "--help", *rest]
-    return arguments if command == "report" else [*(part for part in arguments if part != "--probe"), "--dry-run"]
+    if command == "size":  # whose outputs are made anew below
+        return [*arguments, *(["--no-simulation"] if "--no-simulation" not in rest else [])]
+    return arguments if command in ("report", "compare") else [*(part for part in arguments if part != "--probe"), "--dry-run"]
 
 
 @pytest.mark.parametrize(
@@ -200,19 +204,25 @@ def at(sim, text):
 
 # --- outputs and tables are current -----------------------------------------------------------------------------------
 
-SHOWN = re.compile(r"<!-- report: (\S+) at (\d+) columns -->\n```\n.*?```\n", re.DOTALL)
+SHOWN = re.compile(r"<!-- (report|output): (.+?) at (\d+) columns(?:: (.+?))? -->\n```\n.*?```\n", re.DOTALL)
 
 
 @pytest.mark.parametrize("name", [name for name in DOCS if SHOWN.search(TEXTS[name])])
 def test_reports_shown_are_what_the_command_prints(name):
-    """`REWRITE_GOLDEN=1 pytest` writes them anew."""
+    """A report of a run file, or what a command prints, all of it or the sections that begin with the words named.
+
+    `REWRITE_GOLDEN=1 pytest` writes them anew.
+    """
 
     def printed(match):
-        path, columns = (ROOT / name).parent / match[1], match[2]
+        kind, what, columns, begins = match.groups()
+        arguments = ["report", (ROOT / name).parent / what] if kind == "report" else shlex.split(what)[1:]
         env = {**os.environ, "COLUMNS": columns, "PYTHONIOENCODING": "utf-8"}
-        command = [sys.executable, "-m", "ptubench", "report", path]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=60, env=env)
-        return f"<!-- report: {match[1]} at {columns} columns -->\n```\n{done.stdout}```\n"
+        command = [sys.executable, "-m", "ptubench", *arguments]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=120, env=env, cwd=ROOT)
+        words = tuple(word.strip() for word in (begins or "").split(","))
+        shown = "\n\n".join(part for part in done.stdout.rstrip("\n").split("\n\n") if part.startswith(words))
+        return f"{match[0].partition('-->')[0]}-->\n```\n{shown}\n```\n"
 
     current = SHOWN.sub(printed, TEXTS[name])
     if os.environ.get("REWRITE_GOLDEN"):
@@ -261,7 +271,7 @@ def test_the_readme_names_what_the_simulation_assumes():
 
 def test_every_option_is_somewhere_in_the_docs():
     commands = get_command(app).commands
-    asked = (option for name in ("run", "report", "init") for given in commands[name].params for option in given.opts)
+    asked = (option for name in ("run", "size", "report", "compare", "init") for given in commands[name].params for option in given.opts)
     options = {option for option in asked if option.startswith("--")} | {"--host", "--port", "--log", "--faults"}
     users = "".join(text for name, text in TEXTS.items() if name not in ("CHANGELOG.md", "CONTRIBUTING.md"))
 

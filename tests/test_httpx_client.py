@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import socket
+import sys
 from dataclasses import replace
 
 import pytest
@@ -25,7 +27,7 @@ from ptubench.client.make import make_client
 from ptubench.sim import faults
 from ptubench.sim.script import Do
 from ptubench.workload.model import Timeouts
-from servers import Authority, healthy, healthy_server, proxy, script_server
+from servers import FORBIDDEN, HANG, Authority, healthy, healthy_server, proxy, script_server
 
 CANNOT_SEE = {
     # Its parser stops at the end of an answer, and what follows stays in it.
@@ -36,9 +38,9 @@ CANNOT_SEE = {
 """The rows of the table that are others for httpx2."""
 
 
-def client_of(url, *, ca_file=None, env=None, timeouts=PATIENT):
+def client_of(url, *, kind="httpx", ca_file=None, env=None, timeouts=PATIENT):
     return make_client(
-        "httpx",
+        kind,
         url=url,
         headers={},
         timeouts=timeouts,
@@ -180,12 +182,38 @@ def test_what_stands_before_a_connection_is_named(tmp_path):
     unknown = run(in_turn("http://nowhere.invalid/", 1))
     with healthy_server(tls=Authority().serving()) as server:
         untrusted = run(in_turn(server.url, 1))
-    with proxy(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n") as tunnel:
+    with proxy(FORBIDDEN) as tunnel:
         forbidden = run(in_turn("https://model.test/v1/", 1, env={"HTTPS_PROXY": tunnel.url}))
+    with proxy(HANG) as tunnel:
+        hanging = run(in_turn("https://model.test/v1/", 1, env={"HTTPS_PROXY": tunnel.url}, timeouts=IMPATIENT))
 
-    kinds = [one.failure for (one,) in (silent, refused, unknown, untrusted, forbidden)]
-    assert kinds == ["connect_timeout", "refused", "dns", "tls", "proxy"]
-    assert {one.sent for (one,) in (silent, refused, unknown, untrusted, forbidden)} == {None}
+    named = {one.failure: one for (one,) in (silent, refused, unknown, untrusted, forbidden)}
+    assert list(named) == ["connect_timeout", "refused", "dns", "tls", "proxy"]
+    assert (hanging[0].failure, hanging[0].error) == ("connect_timeout", "ReadTimeout: after 0.5 s")
+    assert {one.sent for one in (*named.values(), *hanging)} == {None}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+@pytest.mark.parametrize("kind", ["timed", "httpx"])
+def test_a_machine_without_a_file_left_for_a_connection_is_not_the_targets_failure(kind):
+    import resource
+
+    async def out_of_files(url):
+        client, limits = client_of(url, kind=kind), resource.getrlimit(resource.RLIMIT_NOFILE)
+        least = os.dup(0)
+        os.close(least)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (least, limits[1]))
+        try:
+            return await send(client)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            await client.close()
+
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        exchange = run(out_of_files(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
+
+    assert (exchange.failure, exchange.sent) == ("no_socket", None)
+    assert "Too many open files" in exchange.error
 
 
 # --- HTTP/2

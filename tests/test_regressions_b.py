@@ -50,3 +50,11 @@ def test_an_exchange_knows_that_it_was_spilled() -> None:
 @pytest.mark.parametrize("named", ["1e306", "9" * 190])
 def test_an_absurd_wait_is_one_that_timers_and_sums_can_hold(named: str) -> None:
     assert retry_after({"retry-after": named}, 0.0) == LONGEST
+
+
+def test_a_part_of_the_tokens_that_exceeds_the_whole_is_not_told(tmp_path: Path) -> None:
+    answers = [runs.ok(i, 10.0 + i / 2, cached_tokens=10**9, reasoning_tokens=10**9) for i in range(100)]
+    tpm = summarize(runs.write(tmp_path / "run.jsonl", runs.head(), *answers, runs.end()))["metrics"]["tpm"]
+
+    assert (tpm["cached"], tpm["reasoning"]) == (None, None)
+    assert tpm["normalized"] == pytest.approx(100 * (100 + 4 * 20))

@@ -110,10 +110,10 @@ def test_type_narrows_what_is_looked_at(sized):
 @pytest.mark.parametrize(
     ("options", "raw"),
     [
-        ({"ratio": 3}, 32),
-        ({"tpm_per_ptu": 1500}, 72),
-        ({"headroom": "50%"}, 36),
-        ({"model": "gpt-4o-mini"}, 60 * 1.8 / 37),
+        ({"ratio": 3}, 30.4),
+        ({"tpm_per_ptu": 1500}, 68.4),
+        ({"headroom": "50%"}, 34.2),
+        ({"model": "gpt-4o-mini"}, 57 * 1.8 / 37),
     ],
 )
 def test_what_is_typed_replaces_the_table(options, raw, sized):
@@ -229,6 +229,12 @@ def test_a_usage_history_is_a_month_as_it_was(sized, usage):
 
     assert month["hours"] == 730
     assert month["pay_as_you_go"] == pytest.approx(730 * (3.84e6 * 2 + 0.768e6 * 8) / 1e6)
+
+
+def test_a_short_history_is_said_to_be_one(sized, usage):
+    assert sized(usage=usage)["notes"] == [
+        "The history is 1 hours long, and a month is reckoned as if it went on like that: a week or two know nights and weekends."
+    ]
 
 
 def test_where_more_is_allowed_a_smaller_size_is_recommended(sized, usage):

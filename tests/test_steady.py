@@ -73,7 +73,7 @@ def decided(result):
 
 # --- what must be shown -----------------------------------------------------------------------------------------------
 
-LONG = [(1.05, 10, 60), (1.05, 60, 60), (1.05, 120, 90), (1.1, 10, 30), (1.1, 60, 30), (1.1, 120, 60)]
+LONG = [(1.05, 10, 30), (1.05, 60, 80), (1.05, 120, 120), (1.1, 10, 30), (1.1, 60, 40), (1.1, 120, 80)]
 LONG += [(1.3, 10, 20), (1.3, 60, 20), (1.3, 120, 20)]
 
 
@@ -83,8 +83,14 @@ def test_from_an_idle_deployment_a_long_run_measures_the_capacity_within_2_perce
     found, admitted = decided(by(rule, idle_at_first(share, depth, minutes)))
 
     assert found["reason"] == {"auto": "flat", "until_429": "first_429"}[rule]
-    assert found["at_least"] is None
-    assert abs(admitted - 1) <= 0.02
+    if (
+        depth == 10 and found["at_least"] is not None
+    ):  # so near the capacity arrivals leave a shallow bucket empty at times
+        assert "saturation not reached throughout" in found["text"]
+        assert 0.96 <= admitted <= found["at_least"]["tpm_normalized"] / CAPACITY.tpm + 0.01 <= 1.011
+    else:
+        assert found["at_least"] is None
+        assert abs(admitted - 1) <= 0.02
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -130,7 +136,7 @@ def test_below_90_percent_auto_needs_no_429():
 
 
 def test_a_load_that_keeps_growing_is_never_steady():
-    ramp = OpenLoop(stages=(Stage(value=0.2, to=1.0, seconds=1200),))
+    ramp = OpenLoop(stages=(Stage(value=0.1, to=0.6, seconds=1200),))
     result = summary_of(gathered(trial(overload(0.6, 20, load=ramp), 60)))
 
     assert result["run"]["warmup"]["reason"] == "never_steady"
@@ -239,6 +245,14 @@ def test_a_file_without_any_request_is_no_crash(rule, tmp_path):
 
 
 @pytest.mark.parametrize("rule", RULES)
+def test_times_that_cannot_be_are_no_crash(rule, tmp_path):
+    damaged = [*[ok(i, -5.0) for i in range(200)], *[ok(i, 0.5 * i) for i in range(200, 300)]]
+    late = [throttled(300 + i, 60.0, answered=1e300, end=1e300) for i in range(120)]
+
+    assert summary(tmp_path, *damaged, *late, warmup_rule=rule)["run"]["warmup"]["start_s"] <= 35
+
+
+@pytest.mark.parametrize("rule", RULES)
 def test_failures_without_usage_are_no_crash(rule, tmp_path):
     lost = [
         record.Attempt(index=i, scheduled=0.1 * i, taken=0.1 * i, sent=0.1 * i, end=9.0, failure="closed")
@@ -321,12 +335,19 @@ def test_the_live_view_calls_nothing_a_warm_up():
     assert line(progress).startswith("load: 1s of 10m, 9m59s left, warm-up decided afterwards")
 
 
-def test_the_heading_says_what_was_decided():
-    summary_ = plausible()
-    text = "never steady: tokens/min rises by 12 % in the second half"
-    summary_["run"]["warmup"] |= {"rule": "auto", "reason": "never_steady", "text": text}
+def said(reason, text):
+    """The heading, without its line breaks, where this was decided."""
+    result = plausible()
+    result["run"]["warmup"] |= {"rule": "auto", "reason": reason, "text": text}
+    return " ".join(shown(heading(result), width=120).split())
 
-    assert f"auto: {text}" in " ".join(shown(heading(summary_), width=120).split())
+
+def test_the_heading_says_what_was_decided():
+    assert "warm-up auto: flat from 50s on" in said("flat", "flat from 50s on")
+    assert "warm-up auto: never steady, see the verdict" in said(
+        "never_steady", "never steady: tokens/min rises by 12 %"
+    )
+    assert "warm-up" not in " ".join(shown(heading(plausible()), width=120).split())
 
 
 def test_the_head_of_a_file_by_another_rule_is_read_back():

@@ -211,6 +211,19 @@ def test_the_rest_of_a_trace_is_the_duration_and_decides_the_warmup(tmp_path):
     assert (resolved.duration, resolved.warmup, resolved.pending) == (180, 18, ())
 
 
+@pytest.mark.parametrize("rule", ["auto", "until_429"])
+def test_a_warmup_that_is_decided_afterwards_keeps_the_fixed_rule_for_where_it_cannot_decide(rule, tmp_path):
+    workload = tiny(f"warmup={rule}")
+    (tmp_path / "t.csv").write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n")
+    traced = resolve(
+        decode(f"name: t\nwarmup: {rule}\nload: {{trace: {{file: t.csv}}}}", "t.yaml", tmp_path), None, 180.0
+    )
+
+    assert (workload.warmup_rule, workload.warmup) == (rule, 0.1 * workload.duration)
+    assert (traced.warmup_rule, traced.warmup) == (rule, 18)
+    assert tiny().warmup_rule == "fixed"
+
+
 def test_a_warmup_as_long_as_the_rest_of_the_trace_is_refused(tmp_path):
     (tmp_path / "t.csv").write_text(TRACE)
     workload = decode("name: t\nwarmup: 3m\nload: {trace: {file: t.csv}}", "t.yaml", tmp_path)
@@ -357,6 +370,7 @@ def test_the_hash_ignores_what_does_not_change_the_load(override):
         "load.arrivals=constant",
         "duration=6m",
         "warmup=0s",
+        "warmup=auto",
         "stream=false",
         "parameters.temperature=0",
         "drain=1s",

@@ -221,7 +221,7 @@ def _check_alike(first: Side, second: Side, *, force: bool) -> None:
     found = unlike.unlike(unlike.keys(first, second))
     if found and not force:
         raise UsageError(
-            f"{_name(second)} and {_name(first)} have unlike workloads, which differ in {', '.join(found)}; compare runs of "
+            f"{_name(second)} and {_name(first)} have unlike workloads, which differ in {shown(', '.join(found), most=300)}; compare runs of "
             "one workload, or add --force"
         )
 

@@ -23,6 +23,7 @@ FEWEST_BLOCKS = 5
 """With fewer blocks nothing is said of the spread: about twenty requests."""
 
 _REACH = 25.0  # binomial standard deviations around a rank in which a resample's may lie; neighbours are alike
+_BATCHES = 10
 _PART = 100  # resamples at a time
 _Z = 1.959964
 
@@ -126,10 +127,12 @@ def between(values: tuple[float, float], drawn: tuple[Floats, Floats], blocks: i
 
 
 def between_shares(found: Difference | None, hits: tuple[Bools, Bools], *, paired: bool) -> Difference | None:
-    """The difference of two shares, at least as wide as Newcombe's interval: blocks know nothing of what never occurred.
+    """The difference of two shares, at least as wide as two other intervals that see what blocks do not.
 
-    Newcombe 1998 (Statistics in Medicine 17, 873 and 2635), from Wilson's interval of each share and, where requests are
-    paired, their correlation.
+    Blocks know nothing of what never occurred: Newcombe 1998 (Statistics in Medicine 17, 873 and 2635) does, from Wilson's
+    interval of each share and, where requests are paired, their correlation. And they are short against what a full
+    bucket remembers: so the shares of ten long batches give a second standard deviation (batch means, nine degrees of
+    freedom).
 
     Args:
         found: the difference by resampling.
@@ -145,7 +148,18 @@ def between_shares(found: Difference | None, hits: tuple[Bools, Bools], *, paire
         return math.sqrt(max(0.0, of_second**2 + of_first**2 - 2 * alike * of_second * of_first))
 
     down, up = reach(second - low_2, high_1 - first), reach(high_2 - second, first - low_1)
-    return Difference(found.change, min(found.low, found.change - down), max(found.high, found.change + up))
+    half = _student(_BATCHES - 1) * _of_batches(hits, paired=paired)
+    low, high = (found.change - max(down, half)), (found.change + max(up, half))
+    return Difference(found.change, min(found.low, low), max(found.high, high))
+
+
+def _of_batches(hits: tuple[Bools, Bools], *, paired: bool) -> float:
+    """The standard error of the difference of two shares, from those of ten batches of neighbours."""
+    if min(map(len, hits)) < _BATCHES:
+        return 0.0
+    means = [np.array([batch.mean() for batch in np.array_split(part, _BATCHES)]) for part in hits]
+    variance = (means[1] - means[0]).var(ddof=1) if paired else sum(part.var(ddof=1) for part in means)
+    return math.sqrt(variance / _BATCHES)
 
 
 def _drawn(draw: Draw, *parts: Ints) -> NDArray[np.float32]:

@@ -138,6 +138,8 @@ _COUNTS = (
     "completion_tokens",
     "reasoning_tokens",
 )
+_PARTS = {"cached_tokens": "prompt_tokens", "reasoning_tokens": "completion_tokens"}
+"""Counts that are a part of another one."""
 
 
 class _Collector:
@@ -182,6 +184,7 @@ def _attempt_columns(codes: Mapping[str, _Codes], head: Head) -> dict[str, _Colu
     waited = _float("waited")
     columns = {field.name: _float(field.name) for field in fields(Attempts)}
     columns |= {name: _count(name) for name in _COUNTS}
+    columns |= {part: _part_of(whole, part) for part, whole in _PARTS.items()}
     columns |= {name: _coded(attrgetter(name), codes[name]) for name in ("name", "finish", "model")}
     columns |= {name: _whole(name, np.bool_) for name in ("streamed", "cut", "diverted", "gave_up")}
     columns |= {
@@ -237,6 +240,18 @@ def _count(name: str) -> _Column:
     def column(rows: list[Any]) -> NDArray[Any]:
         values = _numbers(list(map(get, rows)))
         return np.where((values >= 0) & (values <= _MOST_TOKENS), values, np.nan).astype(np.float32)
+
+    return column
+
+
+def _part_of(whole: str, part: str) -> _Column:
+    """A part that exceeds its whole is none: some gateways count cached or reasoning tokens beside the others."""
+    parts, wholes = _count(part), _count(whole)
+
+    def column(rows: list[Any]) -> NDArray[Any]:
+        values = parts(rows)
+        values[~(values <= wholes(rows))] = np.nan
+        return values
 
     return column
 

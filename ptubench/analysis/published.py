@@ -20,7 +20,7 @@ ENOUGH = 12
 
 
 def published(side: Side) -> dict[str, Any] | None:
-    """{target_tps, medians[], above, of, indicative} of a run; None where no target is published for it.
+    """{target_tps, slice_s, medians[], above, of, indicative} of a run; None where no target is published for it.
 
     `medians` are of `tps` of the requests that were due in each whole five minutes of the window, of a shorter window in
     all of it; None where a slice has too few answers, and then it is no part of `of`.
@@ -38,6 +38,7 @@ def published(side: Side) -> dict[str, Any] | None:
     told = [median for median in medians if median is not None]
     return {
         "target_tps": known.target_tps,
+        "slice_s": SLICE if whole else high - low,
         "medians": medians,
         "above": sum(median > known.target_tps for median in told),
         "of": len(told),

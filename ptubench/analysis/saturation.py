@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ptubench.analysis import rates
-from ptubench.analysis.columns import Attempts, Bools, Floats, Run, select
+from ptubench.analysis.columns import Attempts, Bools, Floats, Ints, Run, select
 from ptubench.analysis.rates import Window
 from ptubench.analysis.requests import throttled_at
 from ptubench.ptu.capacity import Capacity
@@ -23,6 +23,7 @@ from ptubench.ptu.capacity import Capacity
 DEEPEST = 120.0
 """Seconds of capacity that an idle deployment may absorb before its first 429 [assumed: Azure does not publish it]."""
 _PARTS = 20  # a pair of refusals is at least this part of the window apart: what jitter makes of closer ones is no rate
+_APART = 0.005  # seconds: what is nearer may have reached the service in another order
 _MOST = 300  # refusals of which all pairs are looked at
 
 
@@ -62,11 +63,10 @@ def between_refusals(attempts: Attempts, capacity: Capacity, window: Window) -> 
     """
     refused = select(attempts, (attempts.spilled | ~np.isnan(throttled_at(attempts))) & _within(attempts.sent, window))
     order = np.argsort(refused.sent, kind="stable")
-    if len(order) > _MOST:
-        order = order[np.linspace(0, len(order) - 1, _MOST).astype(np.int64)]
-    at = refused.sent[order]
-    full_until = at + np.nan_to_num(refused.retry_after[order])
-    charged = _charged(select(attempts, rates.told(attempts) & ~attempts.spilled), capacity, at)
+    at, waits = refused.sent[order], np.nan_to_num(refused.retry_after[order])
+    charges = _charges(select(attempts, rates.told(attempts) & ~attempts.spilled), capacity)
+    rows = _chosen(at, charges.at)
+    at, full_until, charged = at[rows], (at + waits)[rows], charges.before(at[rows])
     spans = full_until[None, :] - full_until[:, None]
     apart = spans >= (window[1] - window[0]) / _PARTS
     if not apart.any() or spans[0, -1] <= 0:
@@ -88,13 +88,18 @@ def though_idle(run: Run, served: Attempts, capacity: Capacity | None, *, load_e
         capacity: of the target, where it is known.
         load_end: seconds.
     """
-    minutes = (load_end + depth(run)) / 60
-    calls = np.count_nonzero(rates.admitted(served) & (served.sent < load_end))
-    tokens = None
-    if capacity is not None and rates.told(served).any():
-        amounts = rates.tokens_within(served, (0.0, load_end))
-        tokens = capacity.normalized(amounts.prompt, amounts.cached or 0.0, amounts.completion) / minutes
-    return AtLeast(rpm=float(calls) / minutes, tpm_normalized=tokens)
+    filled = load_end / (load_end + depth(run)) if load_end > 0 else 0.0
+    window = (0.0, load_end)
+    tokens = rates.tpm(served, window, capacity)["normalized"]
+    return AtLeast(
+        rpm=admitted_rpm(served, window) * filled, tpm_normalized=None if tokens is None else tokens * filled
+    )
+
+
+def admitted_rpm(served: Attempts, window: Window) -> float:
+    """Calls per minute that were sent in the window and admitted."""
+    calls = np.count_nonzero(rates.admitted(served) & _within(served.sent, window))
+    return float(calls) * 60 / (window[1] - window[0]) if window[1] > window[0] else 0.0
 
 
 def depth(run: Run) -> float:
@@ -104,18 +109,38 @@ def depth(run: Run) -> float:
     return max(DEEPEST, float(told)) if isinstance(told, int | float) else DEEPEST
 
 
-def _charged(calls: Attempts, capacity: Capacity, at: Floats) -> Floats:
-    """Normalized tokens charged before each moment: estimates when sent, corrections at the end."""
+@dataclass(frozen=True, slots=True)
+class _Charges:
+    """What is added to a bucket, in order of time; normalized tokens."""
+
+    at: Floats
+    amounts: Floats
+
+    def before(self, at: Floats) -> Floats:
+        """All that was added before each moment."""
+        total: Floats = np.concatenate(([0.0], np.cumsum(self.amounts)))
+        return total[np.searchsorted(self.at, at)]
+
+
+def _charges(calls: Attempts, capacity: Capacity) -> _Charges:
+    """Estimates when calls are sent, corrections at their end."""
     cached, completion = np.nan_to_num(calls.cached_tokens), calls.completion_tokens
     # What is reserved for a call without a limit is not published: its answer stands for it.
     reserved = np.where(np.isnan(calls.limit), completion, calls.limit)
-    estimate = capacity.normalized(calls.prompt_tokens, cached, reserved)
-    cost = capacity.normalized(calls.prompt_tokens, cached, completion)
+    estimate = capacity.normalized(calls.prompt_tokens, cached, reserved).astype(np.float64)
+    cost = capacity.normalized(calls.prompt_tokens, cached, completion).astype(np.float64)
     times = np.concatenate((calls.sent, calls.end))
     order = np.argsort(times, kind="stable")
-    total = np.cumsum(np.concatenate((estimate, cost - estimate))[order], dtype=np.float64)
-    before: Floats = np.concatenate(([0.0], total))[np.searchsorted(times[order], at)]
-    return before
+    return _Charges(times[order], np.concatenate((estimate, cost - estimate))[order])
+
+
+def _chosen(at: Floats, charged_at: Floats) -> Ints:
+    """Which refusals are looked at: those of which it is clear what came before them, and not too many."""
+    around = np.concatenate(([-np.inf], charged_at, [np.inf]))
+    place = np.searchsorted(around, at)
+    clear = np.flatnonzero(np.minimum(around[place] - at, at - around[place - 1]) > _APART)
+    rows = clear if len(clear) > 1 else np.arange(len(at))
+    return rows if len(rows) <= _MOST else rows[np.linspace(0, len(rows) - 1, _MOST).astype(np.int64)]
 
 
 def _within(times: Floats, window: Window) -> Bools:

@@ -97,7 +97,7 @@ def warm_up(run: Run, requests: Requests, capacity: Capacity | None, *, load_end
     seen = _Seen(
         run=run,
         attempts=attempts,
-        requests=requests.select(requests.scheduled < load_end),
+        requests=requests.select((requests.scheduled >= 0) & (requests.scheduled < load_end)),
         capacity=capacity,
         fixed=min(fixed, load_end),
         end=load_end,
@@ -149,7 +149,7 @@ def _until_429(seen: _Seen) -> WarmUp:
 def _auto(seen: _Seen, *, near: bool) -> WarmUp:
     """The first batch from which all is flat, not before the first 429 where the load is near the capacity."""
     series, width = _batches(seen), seen.end / BATCHES
-    first = BATCHES if seen.first_429 is None else int(np.ceil(seen.first_429 / width))
+    first = BATCHES if seen.first_429 is None else int(np.ceil(min(seen.first_429 / width, BATCHES)))
     earliest = max(*map(mser, series), first if near else 0)
     for batch in range(earliest, _HALF + 1):
         if not _drifting(series[:, batch:]):
@@ -174,9 +174,8 @@ def _batches(seen: _Seen) -> NDArray[np.float64]:
     requests = seen.requests
     offered, refused = grid.count(requests.scheduled), grid.count(requests.scheduled[requests.refused])
     known = np.flatnonzero(offered)
-    ratio = np.interp(
-        np.arange(BATCHES), known, refused[known] / offered[known]
-    )  # where nothing was due, nothing changed
+    # Where nothing was due, nothing changed.
+    ratio = np.interp(np.arange(BATCHES), known, refused[known] / offered[known])
     return np.stack((amounts / (amounts.mean() or 1.0), ratio))
 
 
@@ -227,9 +226,10 @@ def _full_throughout(found: WarmUp, seen: _Seen) -> WarmUp:
     sustained = saturation.between_refusals(seen.attempts, seen.capacity, window)
     if sustained is not None and admitted is not None and abs(admitted / sustained.highest - 1) <= CLOSE:
         return found
-    idle = saturation.though_idle(seen.run, seen.served, seen.capacity, load_end=seen.end)
-    known = [value for value in (idle.tpm_normalized, None if sustained is None else sustained.overall) if value]
-    at_least = replace(idle, tpm_normalized=max(known, default=None))
+    at_least = saturation.though_idle(seen.run, seen.served, seen.capacity, load_end=seen.end)
+    if sustained is not None and admitted and sustained.overall > (at_least.tpm_normalized or 0.0):
+        calls = saturation.admitted_rpm(seen.served, window) * sustained.overall / admitted
+        at_least = AtLeast(rpm=calls, tpm_normalized=sustained.overall)
     text = (
         f"{found.text}; saturation not reached throughout; capacity is at least {_bound(at_least)} (the bucket was not full "
         "all the while: the load is too near the capacity, or the window too short)"

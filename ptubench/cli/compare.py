@@ -39,7 +39,8 @@ def compare(
     from ptubench.analysis.compare import compare as compared
     from ptubench.ptu import prices as list_prices
 
-    paths = runs if baseline is None else [baseline, *(run for run in runs if run != baseline)]
+    others = runs if baseline is None else [run for run in runs if run.resolve() != baseline.resolve()]
+    paths = others if baseline is None else [baseline, *others]
     table = list_prices.shipped() if prices is None else list_prices.load(prices)
     with _said_later() as say:
         found = compared(paths, table, force=force, say=say)

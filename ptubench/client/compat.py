@@ -39,6 +39,7 @@ _BEFORE: tuple[tuple[type[Exception], str], ...] = (
     (httpx2.ConnectError, "connect"),
 )
 """Before any of the answer; the others are `closed`."""
+_LIMIT_OF: dict[type[Exception], str] = {httpx2.ConnectTimeout: "connect", httpx2.ReadTimeout: "read"}
 
 
 class HttpxClient:
@@ -93,9 +94,13 @@ class HttpxClient:
 
     async def _once(self, body: bytes, exchange: Exchange) -> None:
         limits = self._timeouts
-        # One object all along: `read` is the limit of the first byte until the headers are there.
-        timeout = {"connect": limits.connect, "read": limits.first_byte, "write": limits.idle, "pool": None}
-        extensions = {"timeout": timeout, "trace": _watch(exchange)}
+        # One object all along, whose `read` goes with what is waited for: a proxy's tunnel, the headers, the rest.
+        timeout = {"connect": limits.connect, "read": limits.connect, "write": limits.idle, "pool": None}
+
+        def at_sending() -> None:
+            timeout["read"] = limits.first_byte
+
+        extensions = {"timeout": timeout, "trace": _watch(exchange, at_sending)}
         try:
             async with (
                 asyncio.timeout(limits.total),
@@ -106,7 +111,11 @@ class HttpxClient:
         except TimeoutError:
             judge.broken(exchange, "total_timeout", f"after {limits.total:g} s")
         except Exception as exc:  # noqa: BLE001 - more gets out of it than it names, and no attempt may be lost
-            judge.broken(exchange, self._kind(exc, exchange), one_line(f"{type(exc).__name__}: {exc}"))
+            *_, bottom = _causes(exc)
+            said = str(bottom) or str(exc)  # httpx2 itself may say no more than that it failed
+            if isinstance(exc, httpx2.TimeoutException):
+                said = f"after {timeout[_LIMIT_OF.get(type(exc), 'write')]:g} s"
+            judge.broken(exchange, self._kind(exc, exchange), one_line(f"{type(exc).__name__}: {said}"))
         if exchange.end is None:
             exchange.end = perf_counter()
 
@@ -179,6 +188,8 @@ class HttpxClient:
             hint = getattr(cause, "error_status_hint", None)  # h11's word on what it could not parse
             if before and hint is not None:
                 return "headers_too_large" if hint == 431 else "bad_http"
+        if exchange.sent is None and isinstance(exc, httpx2.TimeoutException):
+            return "connect_timeout"
         if not before:
             return "idle_timeout" if isinstance(exc, httpx2.ReadTimeout) else "broken_stream"
         return next((kind for known, kind in _BEFORE if isinstance(exc, known)), "closed")
@@ -191,7 +202,7 @@ def _causes(exc: BaseException | None) -> Iterator[BaseException]:
         exc = exc.__cause__ or exc.__context__
 
 
-def _watch(exchange: Exchange) -> Callable[[str, Mapping[str, Any]], Awaitable[None]]:
+def _watch(exchange: Exchange, at_sending: Callable[[], None]) -> Callable[[str, Mapping[str, Any]], Awaitable[None]]:
     """What httpx2 calls while it works: fills in when the request left, and how its connection was opened."""
     began = secured = 0.0
 
@@ -211,5 +222,6 @@ def _watch(exchange: Exchange) -> Callable[[str, Mapping[str, Any]], Awaitable[N
             exchange.connect_s, exchange.tls_s = at - began, at - secured
         elif step == "send_request_headers.started" and info["request"].method != b"CONNECT":
             exchange.sent = at
+            at_sending()
 
     return see

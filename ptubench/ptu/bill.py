@@ -12,7 +12,7 @@ from ptubench.ptu import money
 from ptubench.ptu.capacity import Capacity
 from ptubench.ptu.money import Mix
 from ptubench.ptu.prices import Prices, PtuPrice
-from ptubench.ptu.sizing import Demand, Floats
+from ptubench.ptu.sizing import TYPES, Demand, Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ def _as_you_go(case: Case, prices: Prices) -> tuple[Floats | None, dict[str, Any
     if factor is None:
         return None, said | {"why": f"{table} have no Standard deployments of type {case.type}; give --prices FILE"}
     per_million = f"{price.input:g} input, {'unknown' if price.cached is None else f'{price.cached:g}'} cached, {price.output:g} output"
-    of_type = "" if factor == 1 else f", times {factor:g} for {case.type}"
+    of_type = "" if factor == 1 else f", times {factor:g} for {TYPES[case.type]}"
     said["source"] = f"{prices.currency} per million tokens: {per_million} ({price.source}){of_type}"
     minutes = money.as_you_go(case.demand, price, factor)
     if minutes is None:

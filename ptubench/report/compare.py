@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ptubench.report.latency import in_unit
 from ptubench.report.text import Encodable, badge, clean, untrusted
-from ptubench.units import number_text
+from ptubench.units import duration_text, number_text
 
 Comparison = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -83,9 +83,8 @@ def _speed(told: Mapping[str, Any] | None) -> Text | None:
     """Five-minute medians of the token speed against the published target."""
     if told is None or not told["of"]:
         return None
-    text = Text(
-        f"tps: {told['above']} of {told['of']} five-minute medians above the published {number_text(told['target_tps'])}/s"
-    )
+    medians = f"{told['above']} of {told['of']} medians of {duration_text(round(told['slice_s'], 1))}"
+    text = Text(f"tps: {medians} above the published {number_text(told['target_tps'])}/s")
     return text.append(" (indicative)" if told["indicative"] else "", style="dim")
 
 

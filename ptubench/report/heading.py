@@ -110,8 +110,9 @@ def _window(run: Mapping[str, Any]) -> Text:
 
 def _warm_up(decided: Mapping[str, Any]) -> Text:
     """By which rule the window begins where it does, and why."""
-    style = "yellow" if decided["reason"] in ("not_saturated", "never_steady") else ""
-    return Text.assemble(untrusted(decided["rule"]), ": ", untrusted(decided["text"], style, limit=400))
+    never = decided["reason"] == "never_steady"
+    text = "never steady, see the verdict" if never else decided["text"]
+    return Text.assemble(untrusted(decided["rule"]), ": ", untrusted(text, "yellow" if never else "", limit=500))
 
 
 def _verdict(validity: Mapping[str, Any], *, virtual: bool) -> Text:
@@ -123,7 +124,7 @@ def _verdict(validity: Mapping[str, Any], *, virtual: bool) -> Text:
         f"  {_SIMULATED if virtual and verdict == 'valid' else _VERDICTS.get(verdict, '')}",
     )
     for reason in validity["reasons"]:
-        text.append("\n- ").append_text(untrusted(reason["text"], limit=300))
+        text.append("\n- ").append_text(untrusted(reason["text"], limit=500))
     return text
 
 

@@ -191,7 +191,21 @@ def _how(answer: Answer) -> list[str]:
     """Where the figures come from, and whether what is assumed matters."""
     assumed = answer["assumptions"]["simulated"]
     lines = [_FOUND[answer["by"]], *([f"assumed: {words.assumed(assumed)}"] if assumed else [])]
+    if any(_hidden(size) for size in answer["sizes"]):
+        lines.append(
+            "a bucket that is empty at the start absorbs an overload for minutes: in the long run, sizes used over 100 % refuse the rest"
+        )
     return lines + _depths(answer)
+
+
+def _hidden(size: Answer) -> bool:
+    """Whether a size is overloaded and its 429s were still to come when the load ended."""
+    used = (size["metrics"].get("utilization") or {}).get("simulated")
+    return (
+        size["formula"]["mean"] > 1
+        and used is not None
+        and size["metrics"]["refused"]["ratio"] < 1 - 1 / size["formula"]["mean"]
+    )
 
 
 def _depths(answer: Answer) -> list[str]:

@@ -31,6 +31,7 @@ CAVEATS = (
 )
 _FAR_OFF = 0.05
 _SHORT = 3600.0
+_WEEK = 168.0
 
 
 def answer(asked: Asked, *, today: date, watch: Callable[[Step], None] = lambda _: None) -> dict[str, Any]:
@@ -204,6 +205,11 @@ def _notes(asked: Asked, measured: float | None) -> list[str]:
         notes.append(
             f"The busiest minute is that of {number_text(demand.minutes)} min of made-up arrivals; your busiest hour decides: "
             "--usage or --from-monitor sizes by what was used."
+        )
+    if load.usage is not None and load.usage.hours < _WEEK:
+        notes.append(
+            f"The history is {number_text(load.usage.hours)} hours long, and a month is reckoned as if it went on like that: a "
+            "week or two know nights and weekends."
         )
     said = float(demand.cached.sum() / max(demand.prompt.sum(), 1.0))
     if measured is not None and measured < said - _FAR_OFF:

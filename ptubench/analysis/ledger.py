@@ -1,0 +1,97 @@
+"""What a deployment was charged, and when: the account that its 429s are read by.
+
+Estimates when calls are sent, corrections at their end (`ptu.bucket`). Times are those of the client, which differ from
+the service's by the way there and back: about the same for all, so that it cancels in differences.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ptubench.analysis import rates
+from ptubench.analysis.columns import Attempts, Bools, Floats, select
+from ptubench.analysis.requests import throttled_at
+from ptubench.ptu.catalogue import Weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """Charges in the order of time; the arrays are of equal length. What comes before an event is known at it."""
+
+    at: Floats
+    """Seconds since the start of the run."""
+    prompt: Floats
+    """Normalized tokens of prompts."""
+    completion: Floats
+    """Completion tokens, not weighted: the output limit when sent, what is left of it taken back at the end."""
+
+    def prompt_before(self, at: Floats) -> Floats:
+        """Charged for prompts before each moment."""
+        return _before(self.at, self.prompt, at)
+
+    def completion_before(self, at: Floats) -> Floats:
+        """Charged for completions before each moment, in tokens."""
+        return _before(self.at, self.completion, at)
+
+    def level(self, at: Floats, *, drain: float, ratio: float) -> Floats:
+        """Normalized tokens in the bucket just before each moment, had it been empty at 0 s.
+
+        Reflected at 0: X - min(0, lowest X so far), with X = charged - drained.
+
+        Args:
+            at: seconds, in any order.
+            drain: normalized tokens a second.
+            ratio: what a completion token counts as.
+        """
+        total = np.cumsum(self.prompt + ratio * self.completion)
+        drained = drain * self.at
+        after = total - drained
+        before = np.concatenate(([0.0], total[:-1])) - drained
+        lowest = np.concatenate(([0.0], np.minimum.accumulate(np.minimum(before, after)).clip(max=0.0)))
+        place = np.searchsorted(self.at, at)
+        now = np.concatenate(([0.0], total))[place] - drain * at
+        level: Floats = now - np.minimum(lowest[place], now)
+        return level
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusals:
+    """When the target refused, in the order of time."""
+
+    at: Floats
+    """When the refused calls were sent."""
+    retry_after: Floats
+    """Seconds; NaN where the answer did not say, as where the service spilled."""
+
+
+def ledger(attempts: Attempts, weights: Weights) -> Ledger:
+    """The charges for calls whose usage was told; cached tokens that nobody told are none."""
+    calls = select(attempts, rates.told(attempts) & attempts.by_target)
+    cached, completion = np.nan_to_num(calls.cached_tokens).astype(np.float64), calls.completion_tokens.astype(np.float64)
+    # What is reserved for a call without a limit is not published: its answer stands for it.
+    reserved = np.where(np.isnan(calls.limit), completion, calls.limit)
+    prompt = weights.input * (calls.prompt_tokens - cached) + weights.cached * cached
+    at = np.concatenate((calls.sent, calls.end))
+    order = np.argsort(at, kind="stable")
+    return Ledger(
+        at=at[order],
+        prompt=np.concatenate((prompt, np.zeros(len(prompt))))[order],
+        completion=np.concatenate((reserved, completion - reserved))[order],
+    )
+
+
+def refusals(attempts: Attempts) -> Refusals:
+    """Every refusal by the target itself: its 429s, and what the service spilled instead."""
+    found = select(attempts, refused(attempts) & ~attempts.diverted & ~np.isnan(attempts.sent))
+    order = np.argsort(found.sent, kind="stable")
+    return Refusals(at=found.sent[order], retry_after=np.where(found.spilled, np.nan, found.retry_after)[order])
+
+
+def refused(attempts: Attempts) -> Bools:
+    """Which attempts were refused, with a 429 or by being spilled."""
+    return attempts.spilled | ~np.isnan(throttled_at(attempts))
+
+
+def _before(times: Floats, amounts: Floats, at: Floats) -> Floats:
+    total: Floats = np.concatenate(([0.0], np.cumsum(amounts)))[np.searchsorted(times, at)]
+    return total

@@ -1,0 +1,189 @@
+"""Run files of a search, read: what the saturating step and the measuring ones say.
+
+Also what ends a step early, line by line: enough was seen, or the step is lost whatever follows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptubench.analysis import checks, rates
+from ptubench.analysis.checks import Rule
+from ptubench.analysis.columns import Run, select
+from ptubench.analysis.gather import load
+from ptubench.analysis.stats import wilson
+from ptubench.analysis.summary import summary_of
+from ptubench.errors import MeasurementLost
+from ptubench.record import SPILLED, THROTTLED_IN_BAND, Attempt, Line
+from ptubench.search.curve import Saturated, Seen
+
+LOST = 3.0
+"""A step is ended when its refused ratio must be more than so many times the limit, whatever follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What was used up."""
+
+    seconds: float
+    tokens: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """One measured rate."""
+
+    seen: Seen
+    passed: bool
+    by_others: bool
+    """Another rule than that on the refused ratio was broken."""
+    spent: Spent
+    row: dict[str, Any]
+    """As the answer shows it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Full:
+    """What a saturating step told; `saturated` is None where it did not saturate."""
+
+    saturated: Saturated | None
+    spent: Spent
+    row: dict[str, Any]
+    tpm_normalized: float | None
+    """Admitted while the bucket was full; None where the weights of tokens are not known."""
+
+
+class Enough:
+    """Ends a saturating step: `measure` seconds after its first 429, or when none came within `patience`."""
+
+    def __init__(self, *, patience: float, measure: float) -> None:
+        self._patience = patience
+        self._measure = measure
+        self._first: float | None = None
+
+    def __call__(self, line: Line) -> bool:
+        """Whether the step may end, after one more line of it."""
+        if not isinstance(line, Attempt):
+            return False
+        if self._first is None and is_refused(line):
+            self._first = line.scheduled
+        last = self._patience if self._first is None else self._first + self._measure
+        return line.scheduled >= last
+
+
+class Lost:
+    """Ends a measuring step that is lost for certain: more was refused than `LOST` times the limit of the whole window."""
+
+    def __init__(self, *, limit: float | None, planned: int, begins: float) -> None:
+        self._most = None if limit is None else LOST * limit * planned
+        self._begins = begins
+        self._refused = 0
+
+    def __call__(self, line: Line) -> bool:
+        """Whether the step is lost, after one more line of it."""
+        if self._most is None or not isinstance(line, Attempt):
+            return False
+        self._refused += line.scheduled >= self._begins and is_refused(line)
+        return self._refused > self._most
+
+
+def is_refused(attempt: Attempt) -> bool:
+    """Whether a first attempt was not served by the target."""
+    refused = attempt.status == 429 or THROTTLED_IN_BAND in attempt.flags or SPILLED in attempt.headers
+    return attempt.attempt == 0 and refused
+
+
+def saturation_of(path: Path, *, rate: float) -> Full:
+    """Read a saturating step.
+
+    Raises:
+        MeasurementLost: the run is not valid.
+    """
+    run, summary = _read(path)
+    metrics, began = summary["metrics"], summary["run"]["window_s"][0]
+    admitted = (metrics["rpm"]["admitted"] or 0.0) / 60
+    found = None
+    if summary["run"]["warmup"]["reason"] == "first_429" and admitted > 0:
+        own = select(run.attempts, ~run.attempts.diverted & ~run.attempts.spilled)
+        absorbed = np.count_nonzero(rates.admitted(own) & (own.sent < began)) - admitted * began
+        found = Saturated(rate=admitted, depth=max(1.0, float(absorbed)))
+    return Full(
+        saturated=found,
+        spent=_spent(run, summary),
+        row=_row(summary, path, rate=rate) | {"kind": "saturation", "passed": False, "checks": [], "lost": False},
+        tpm_normalized=None if found is None else metrics["tpm"]["normalized"],
+    )
+
+
+def measured(
+    path: Path, *, rate: float, rules: Sequence[Rule], beside: Sequence[Rule], limit: float | None
+) -> Tried:
+    """Read a measuring step.
+
+    Args:
+        path: its run file.
+        rate: calls a second that it offered.
+        rules: what it must hold.
+        beside: what nobody can judge, shown only.
+        limit: the refused ratio that `rules` allow, where they do.
+
+    Raises:
+        MeasurementLost: the run is not valid.
+    """
+    run, summary = _read(path)
+    metrics = summary["metrics"]
+    judged = [(rule, checks.judge(rule, summary)) for rule in rules]
+    others = [row["passed"] for rule, row in judged if rule.metric != "refused.ratio" or limit is None]
+    unjudged = [checks.judge(rule, summary) | {"passed": None, "why": "not judged (simulated)"} for rule in beside]
+    refused, offered = metrics["refused"]["count"], metrics["requests"]["total"] - metrics["requests"]["unsent"]
+    passed = all(row["passed"] for _, row in judged)
+    lost = summary["run"]["duration_s"] < run.head.window[1] - 0.5
+    return Tried(
+        seen=Seen(rate=rate, offered=offered, refused=refused, bursts=_bursts(metrics["refused"], offered)),
+        passed=passed,
+        # What was ended early broke the rule on refusals, and the others were not seen to the end.
+        by_others=not all(others) and not lost,
+        spent=_spent(run, summary),
+        row=_row(summary, path, rate=rate)
+        | {"kind": "rate", "passed": passed, "checks": [*(row for _, row in judged), *unjudged], "lost": lost},
+    )
+
+
+def _read(path: Path) -> tuple[Run, dict[str, Any]]:
+    run = load(path)
+    summary = summary_of(run)
+    validity = summary["validity"]
+    if validity["verdict"] == "invalid":
+        why = "; ".join(reason["text"] for reason in validity["reasons"])
+        raise MeasurementLost(
+            f"{path}: this step is not valid ({why}); the steps before it are kept: mend that, and start the command again"
+        )
+    return run, summary
+
+
+def _row(summary: dict[str, Any], path: Path, *, rate: float) -> dict[str, Any]:
+    return {
+        "rate": rate * 60,
+        "window_s": summary["run"]["window_s"],
+        "verdict": summary["validity"]["verdict"],
+        "metrics": summary["metrics"],
+        "file": str(path),
+    }
+
+
+def _spent(run: Run, summary: dict[str, Any]) -> Spent:
+    attempts = run.attempts
+    tokens = np.nansum(attempts.prompt_tokens) + np.nansum(attempts.completion_tokens)
+    return Spent(seconds=summary["run"]["duration_s"], tokens=float(tokens))
+
+
+def _bursts(refused: dict[str, Any], offered: int) -> float:
+    """How much more than independent refusals these vary: by their interval, which resamples stretches of the step."""
+    if not refused["count"] or refused["ci95"] is None:
+        return 1.0
+    alone = wilson(refused["count"], offered)
+    low, high = refused["ci95"]
+    return max(1.0, ((high - low) / (alone[1] - alone[0])) ** 2)
