@@ -363,8 +363,8 @@ def test_invalid_runs_are_refused_even_by_force(plain):
     [
         ({}, {"target": SIMULATED | {"ptu": 30}}, "PTUs: 20 and 30"),
         ({}, {"target": SIMULATED | {"type": "standard"}}, "type: global and standard"),
-        ({}, {"target": SIMULATED | {"version": "2025-04-14"}}, "model version: not told and 2025-04-14"),
-        ({}, {"target": SIMULATED | {"content_filter": "strict"}}, "content filter: not told and strict"),
+        ({}, {"target": SIMULATED | {"version": "2025-04-14"}}, "model version: none and 2025-04-14"),
+        ({}, {"target": SIMULATED | {"content_filter": "strict"}}, "content filter: none and strict"),
         ({}, {"target": SIMULATED | {"simulate": {"seed": 3}}}, "simulated seed: 0 and 3"),
         ({}, {"tool_version": "0.2.0"}, "ptubench: 0.1.0 and 0.2.0"),
         ({}, {"schema": 0}, "run file schema: 1 and 0"),

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+import running
 from faulty import (
     FAULTY,
     IMPATIENT,
@@ -27,7 +28,7 @@ from ptubench.client.make import make_client
 from ptubench.sim import faults
 from ptubench.sim.script import Do
 from ptubench.workload.model import Timeouts
-from servers import FORBIDDEN, HANG, Authority, healthy, healthy_server, proxy, script_server
+from servers import CHAT, FORBIDDEN, HANG, Authority, healthy, healthy_server, proxy, script_server
 
 CANNOT_SEE = {
     # Its parser stops at the end of an answer, and what follows stays in it.
@@ -267,3 +268,18 @@ def test_an_http2_stream_that_is_reset_breaks_off_alone(tmp_path):
 
     assert (broken.failure, broken.answer.content_events) == ("broken_stream", 1)
     assert (outcome(whole), whole.answer.completion_tokens) == ("ok", 4)
+
+
+def test_the_verdict_of_a_run_says_when_one_connections_streams_limit_the_load(tmp_path):
+    authority = Authority()
+    with h2_server(authority.serving(), tokens=4, ttft=0.1, most_streams=3) as server:
+        target = running.endpoint(server.url.removesuffix(CHAT), "--ca-file", str(authority.file(tmp_path)))
+        run = running.start(tmp_path / "run", *target, client="httpx", duration="1s").finish()
+    reasons = {reason["code"]: reason["text"] for reason in run.summary["validity"]["reasons"]}
+
+    assert (run.code, run.head.probe["http"]) == (4, "HTTP/2")
+    assert run.metrics["requests"]["ok"] == run.head.planned == 40
+    assert (
+        run.metrics["ttft_scheduled"]["p50"] > 2 * run.metrics["ttft"]["p50"]
+    )  # 40 calls a second where 30 go through
+    assert "what limits the load is the connections of `client: httpx`" in reasons["held"]

@@ -10,7 +10,7 @@ from ptubench.client.exchange import Exchange
 from ptubench.errors import UsageError
 from ptubench.record import Monitor, Series
 from ptubench.target.model import TargetOptions
-from ptubench.target.resolve import resolve_target
+from ptubench.target.resolve import request_headers, resolve_target
 from ptubench.waits import LONGEST, retry_after
 
 START = int(runs.STARTED.timestamp())
@@ -58,3 +58,13 @@ def test_a_part_of_the_tokens_that_exceeds_the_whole_is_not_told(tmp_path: Path)
 
     assert (tpm["cached"], tpm["reasoning"]) == (None, None)
     assert tpm["normalized"] == pytest.approx(100 * (100 + 4 * 20))
+
+
+def test_a_header_of_ones_own_does_not_stand_beside_the_entra_token() -> None:
+    options = TargetOptions(
+        endpoint="https://x.openai.azure.com", deployment="d", auth="entra", header=("authorization: env:GATEWAY",)
+    )
+    target = resolve_target(options, {}, {}, workload_name="w")
+
+    with pytest.raises(UsageError, match="is set already by the Entra token"):
+        request_headers(target, {"GATEWAY": "word"})

@@ -198,6 +198,8 @@ NOTES = {
     "limit_equals_length": (steady(20, limit=20, finish="length"), {}),
     "prompt_tokens": (steady(20, prompt_tokens=103), {}),
     "cached_unknown": (steady(20, cached_tokens=None, cached_asked=50), {}),
+    "own_client": (steady(20), {"client": "mine:ask"}),
+    "httpx_client": (steady(20), {"client": "httpx", "probe": {"http": "HTTP/2"}}),
     "unknown_tokens": ((*steady(20), failed(50, 30)), {}),
     "warning": (steady(20), {"warnings": ("the probe was throttled",)}),
     "problem": ((*steady(20), end(problems=("worker 1 was slow to end",))), {}),

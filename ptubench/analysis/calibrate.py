@@ -177,7 +177,7 @@ def _of_account(own: Attempts, found: Drained) -> list[str]:
     """What a saturated run does not tell, and how far its capacity is to be believed."""
     said = []
     admitted = rates.admitted(own) & own.by_target & (own.status < 400)
-    untold = np.count_nonzero(admitted & ~rates.told(own)) / max(1, np.count_nonzero(admitted))
+    untold = float(np.count_nonzero(admitted & ~rates.told(own))) / max(1, int(np.count_nonzero(admitted)))
     if untold > _UNTOLD:
         said.append(
             f"{share_text(untold)} of the admitted calls told no usage: the capacity may be higher by about that"
@@ -185,7 +185,9 @@ def _of_account(own: Attempts, found: Drained) -> list[str]:
     if found.agrees is False:
         said.append("the retry-after of the 429s does not fit what was admitted: other callers, or another arithmetic")
     if not _limited(own):
-        said.append("output ratio and depth: some calls had no output limit, and what is reserved for these is not published")
+        said.append(
+            "output ratio and depth: some calls had no output limit, and what is reserved for these is not published"
+        )
         return said
     if found.by_retry_after is None:
         said.append("output ratio and depth: the 429s did not say how long to wait")
@@ -257,9 +259,7 @@ def plain(found: Findings) -> dict[str, Any]:
         },
         "agrees": found.agrees,
         "ratio_used": found.ratio_used,
-        "at_least": None
-        if at_least is None
-        else {"rpm": at_least.rpm, "tpm_normalized": at_least.tpm_normalized},
+        "at_least": None if at_least is None else {"rpm": at_least.rpm, "tpm_normalized": at_least.tpm_normalized},
         "refusals": found.refusals,
         "answers": fast.answers,
         "unknown": list(found.unknown),

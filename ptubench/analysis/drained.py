@@ -176,5 +176,6 @@ def _depth(ledger: Ledger, first: tuple[float, float], drain: Found, *, ratio: f
         return float(ledger.level(np.array([at]), drain=per_second, ratio=ratio)[0]) / per_second - after
 
     value, ends = seconds(drain.value), sorted((seconds(drain.low), seconds(drain.high)))
-    found = Found(value=value, low=min(value, ends[0]) - noise, high=max(value, ends[1]) + noise)
+    around = 2 * noise  # a retry-after is rounded up, and so by half of its step on average
+    found = Found(value=value, low=min(value, ends[0]) - around, high=max(value, ends[1]) + around)
     return found if found.low > 0 and found.half <= 2 * TOLD else None

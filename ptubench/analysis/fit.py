@@ -92,9 +92,7 @@ def line(x: NDArray[np.float64], y: Floats, stretch: Ints) -> Line | None:
     slopes = inverse @ x.T @ y[:, 0]
     rest = y[:, 0] - x @ slopes
     covariance = inverse * float(rest @ rest) / free * inflation(rest)
-    return Line(
-        slopes=slopes / scale, covariance=covariance / np.outer(scale, scale), rest=rest, t95=_student(free)
-    )
+    return Line(slopes=slopes / scale, covariance=covariance / np.outer(scale, scale), rest=rest, t95=_student(free))
 
 
 def of_sums(above: Floats, below: Floats) -> Found | None:
@@ -133,4 +131,4 @@ def _student(free: int) -> float:
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return z + sum(term / free**power for power, term in enumerate(terms, start=1))
+    return z + math.fsum(term / free**power for power, term in enumerate(terms, start=1))

@@ -67,7 +67,10 @@ class Refusals:
 def ledger(attempts: Attempts, weights: Weights) -> Ledger:
     """The charges for calls whose usage was told; cached tokens that nobody told are none."""
     calls = select(attempts, rates.told(attempts) & attempts.by_target)
-    cached, completion = np.nan_to_num(calls.cached_tokens).astype(np.float64), calls.completion_tokens.astype(np.float64)
+    cached, completion = (
+        np.nan_to_num(calls.cached_tokens).astype(np.float64),
+        calls.completion_tokens.astype(np.float64),
+    )
     # What is reserved for a call without a limit is not published: its answer stands for it.
     reserved = np.where(np.isnan(calls.limit), completion, calls.limit)
     prompt = weights.input * (calls.prompt_tokens - cached) + weights.cached * cached

@@ -139,14 +139,23 @@ def _of_who_answered(run: Run, metrics: dict[str, Any]) -> Iterator[tuple[str, s
 
 
 def _of_the_client(run: Run, requests: Requests) -> Iterator[tuple[str, str]]:
-    """That a function of the user's own is what was measured, and what can't be seen through it."""
+    """What was measured through another client than the timed one, and what can't be seen through it."""
     function = run.head.workload.client
+    if function == "httpx":
+        spoken = (run.head.probe or {}).get("http")
+        over = f" over {spoken}" if spoken in ("HTTP/1.1", "HTTP/2") else ""
+        text = f"calls went through httpx2{over}, and were stamped when it handed the bytes over, which is later than they arrived"
+        if spoken == "HTTP/1.1":
+            text += "; HTTP/2 takes a target that offers it over TLS, and the extra `http2` here"
+        yield "httpx_client", text
     if ":" not in function:
         return
     hidden = int(np.count_nonzero(requests.of_last("retried_inside") == 1))
     text = f"measured is what an application sees through {function}, its own waits and connections included"
     if hidden:
-        text += f"; it tells that it sent {hidden:,} calls more than once, so more was refused than `refused.ratio` says"
+        text += (
+            f"; it tells that it sent {hidden:,} calls more than once, so more was refused than `refused.ratio` says"
+        )
     else:
         text += "; what it retries without telling is in no count"
     yield "own_client", text

@@ -113,7 +113,9 @@ def _fit(terms: dict[str, Floats], logs: Floats) -> dict[str, Found]:
     return found | {"spread": _deviation(float(np.sqrt(variance)), free)}
 
 
-def _slopes(columns: NDArray[np.float64], values: Floats, at_load: Bools, logs: Floats) -> tuple[NDArray[np.float64], Floats]:
+def _slopes(
+    columns: NDArray[np.float64], values: Floats, at_load: Bools, logs: Floats
+) -> tuple[NDArray[np.float64], Floats]:
     """Derivatives of the logarithm by each value, and what it leaves of the measured ones."""
     base = np.maximum(columns[:, ~at_load] @ values[~at_load], 1e-9)
     grown = 1 + columns[:, at_load] @ values[at_load]

@@ -127,8 +127,14 @@ def _simulated(first: Side, second: Side) -> list[tuple[str, Any, Any]]:
 
 
 def _difference(name: str, first: Any, second: Any) -> dict[str, Any]:
-    texts = ["not told" if value is None else str(value) for value in (first, second)]
+    texts = [_text(value) for value in (first, second)]
     return {"key": name, "values": [first, second], "text": f"{name}: {texts[0]} and {texts[1]}"}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value)
 
 
 def _leaves(workload: Mapping[str, Any]) -> dict[str, Any]:

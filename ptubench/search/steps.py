@@ -67,11 +67,17 @@ def check(workload: Workload) -> OpenLoop:
 def first_rate(workload: Workload, capacity: Capacity | None) -> float:
     """Calls a second that should saturate: above the published capacity, or twice the workload's own rate."""
     stages = check(workload).stages
-    own = max(max(stage.value, stage.value if stage.to is None else stage.to) for stage in stages)
-    sized = all(kind.prompt is not None and kind.completion is not None for kind in workload.classes)
-    if capacity is None or not sized:
-        return 2 * own
+    if capacity is None or not _sized(workload):
+        return 2 * max(max(stage.value, stage.to or 0.0) for stage in stages)
     return ABOVE * capacity.per_second / capacity.normalized(*mean_call(workload))
+
+
+def tokens(workload: Workload) -> float:
+    """Expected tokens of a call, prompt and completion; 0 where the sizes are not known before they are sent."""
+    if not _sized(workload):
+        return 0.0
+    call = mean_call(workload)
+    return call.prompt + call.completion
 
 
 def saturating(workload: Workload, rate: float, *, measure: float, seed: int) -> Workload:
@@ -126,6 +132,10 @@ def remembers(found: Lengths, saturated: Saturated, limit: float | None) -> str 
 def ends_after(rate: float, measure: float) -> float:
     """Seconds after the first 429 at which a saturating step has seen enough."""
     return _measure(rate, measure)
+
+
+def _sized(workload: Workload) -> bool:
+    return all(kind.prompt is not None and kind.completion is not None for kind in workload.classes)
 
 
 def _measure(rate: float, measure: float) -> float:

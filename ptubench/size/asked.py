@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ptubench import units
-from ptubench.analysis.summary import summarize
 from ptubench.azure import arm, cloud, history, rest
 from ptubench.client import auth
 from ptubench.errors import TargetRefused, UsageError
@@ -20,6 +19,8 @@ from ptubench.ptu.sizing import Demand, Sizes
 from ptubench.secret import shown
 from ptubench.sim.options import SimOptions
 from ptubench.size import facts
+from ptubench.size import measured as runs
+from ptubench.size.measured import Measured
 from ptubench.usage import csv_file
 from ptubench.usage.columns import Usage
 from ptubench.workload.model import Trace, Workload
@@ -91,8 +92,10 @@ class Asked:
     """As typed; None for those around the need."""
     assumed: SimOptions | None
     """The simulated deployment, of any size; None where nothing is simulated."""
-    measured: Mapping[str, Any] | None
-    """The summary of a measured run."""
+    measured: Measured | None
+    """The run of `--from`."""
+    typed: tuple[str, ...]
+    """Parameters of the simulated deployment that were typed."""
     prices: Prices
     hours: float | None
     """Of this load per month."""
@@ -120,12 +123,16 @@ def ask(options: SizeOptions, env: Mapping[str, str], *, say: Say, azure: rest.A
         raise UsageError(
             "no model: name it with --model, such as --model gpt-4.1, or `target: {model}` in the workload"
         )
-    ratio = options.ratio if options.ratio is not None else file.get("ratio")
-    tpm_per_ptu = options.tpm_per_ptu if options.tpm_per_ptu is not None else file.get("tpm_per_ptu")
+    measured = None if options.measured is None else runs.read(options.measured, model=model, ratio=options.ratio)
+    ratio = _first(options.ratio, measured and measured.ratio, file.get("ratio"))
+    tpm_per_ptu = _first(options.tpm_per_ptu, measured and measured.tpm_per_ptu, file.get("tpm_per_ptu"))
     one = facts.capacity_of_one(model, ratio, tpm_per_ptu)
+    one = runs.capacity_of(one, measured, typed=options.tpm_per_ptu is not None)
     row = catalogue.find(model)
     load = _load(workload, usage, base, row)
     offered, type_ = facts.types(options.type, file.get("type"), row)
+    assumed = _assumed(options, base, load, model=model, ratio=ratio, tpm_per_ptu=tpm_per_ptu)
+    typed = tuple(text.partition("=")[0].strip() for text in options.assume)
     return Asked(
         load=load,
         model=model if row is None else row.name,
@@ -135,8 +142,9 @@ def ask(options: SizeOptions, env: Mapping[str, str], *, say: Say, azure: rest.A
         type=type_,
         headroom=None if options.headroom is None else facts.headroom(options.headroom),
         sizes=facts.sizes(options.sizes, offered.get(type_), type_, model),
-        assumed=_assumed(options, base, load, model=model, ratio=ratio, tpm_per_ptu=tpm_per_ptu),
-        measured=None if options.measured is None else _measured(options.measured),
+        assumed=assumed if assumed is None or measured is None else runs.assumed(assumed, measured, typed=typed),
+        measured=measured,
+        typed=typed,
         prices=prices.shipped() if options.prices is None else prices.load(options.prices),
         hours=_hours(options, load),
     )
@@ -241,15 +249,9 @@ def _assumed(
     return facts.assumed(options.assume, base, model=model, ratio=ratio, tpm_per_ptu=tpm_per_ptu)
 
 
-def _measured(path: Path) -> dict[str, Any]:
-    """The summary of a run, whose answers told how much of their prompts was cached."""
-    summary = summarize(path)
-    tpm = summary["metrics"]["tpm"]
-    if not tpm["prompt"] or tpm["cached"] is None:
-        raise UsageError(
-            f"--from {path}: no answer in its window told its tokens, so that nothing can be learned from it"
-        )
-    return summary
+def _first(*values: float | None) -> float | None:
+    """The first that is known."""
+    return next((value for value in values if value is not None), None)
 
 
 def _hours(options: SizeOptions, load: Load) -> float | None:

@@ -72,6 +72,8 @@ def request_headers(target: Target, env: Mapping[str, str]) -> dict[str, str]:
     Raises:
         UsageError: a variable is not set, or holds what a header can't carry.
     """
+    if target.auth == "entra" and any(name.lower() == "authorization" for name, _ in target.header_env):
+        raise UsageError("--header Authorization: is set already by the Entra token; leave it out, or say --auth none")
     bearer = target.auth == "token" or target.style == "openai"
     return access.headers(target.key_env, target.header_env, bearer=bearer, env=env)
 

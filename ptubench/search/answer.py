@@ -1,0 +1,136 @@
+"""The answer of a search as one JSON document: what was found, what each step said, and what it cost."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ptubench import __version__
+from ptubench.ptu import catalogue
+from ptubench.ptu.sizing import deployable
+from ptubench.search import steps
+from ptubench.search.drive import Asked, Found
+from ptubench.search.next import Result
+from ptubench.units import duration_text
+
+SCHEMA_VERSION = 1
+
+
+def answer(asked: Asked, found: Found, *, target: Mapping[str, Any], virtual: bool, wanted: float | None) -> dict[str, Any]:
+    """The answer (schema_version 1); rates in calls a minute, tokens, seconds, shares in 0…1.
+
+    Args:
+        asked: what was searched.
+        found: what was found.
+        target: as run files describe it.
+        virtual: whether it was searched on the virtual clock.
+        wanted: calls a second of a load for which the PTUs are to be told.
+
+    Returns:
+        `result`: {rpm, low, high, by, tpm_normalized, per_ptu}; None where no rate passed or none was measured. `capacity`: what
+        was admitted at saturation, beside the published figure. `curve`: refused ratio and latency by rate, ascending.
+    """
+    result = None if found.last is None else found.last.result
+    ptu = target.get("ptu")
+    capacity = _capacity(asked, found, ptu)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tool": {"name": "ptubench", "version": __version__},
+        "workload": msgspec.to_builtins(asked.workload),
+        "target": dict(target),
+        "clock": "virtual" if virtual else "real",
+        "result": None if result is None else _result(result, capacity, ptu),
+        "capacity": capacity,
+        "for": None if wanted is None or result is None else _wanted(wanted, result, target),
+        "curve": _curve(found),
+        "steps": [step.row for step in (*found.full, *found.tried)],
+        "rules": [rule.text for rule in asked.rules],
+        "not_judged": [rule.text for rule in asked.beside],
+        "spent": {"seconds": found.spent.seconds, "tokens": found.spent.tokens, "steps_read": found.read},
+        "ended": found.ended,
+        "why": None if found.last is None else found.last.why,
+        "notes": _notes(asked, found),
+    }
+
+
+def _capacity(asked: Asked, found: Found, ptu: int | None) -> dict[str, Any] | None:
+    saturated = found.saturated
+    if saturated is None:
+        return None
+    tpm, published = found.full[-1].tpm_normalized, asked.capacity
+    return {
+        "rpm": saturated.rate * 60,
+        "tpm_normalized": tpm,
+        "tpm_per_ptu": tpm / ptu if tpm is not None and ptu else None,
+        "published_tpm_per_ptu": None if published is None else published.tpm_per_ptu,
+        "of_published": tpm / published.tpm if tpm is not None and published is not None else None,
+        "source": None if published is None else published.source,
+        "depth_calls": saturated.depth,
+        "depth_s": saturated.depth / saturated.rate,
+    }
+
+
+def _result(result: Result, capacity: dict[str, Any] | None, ptu: int | None) -> dict[str, Any]:
+    rpm = result.rate * 60
+    per_call = None
+    if capacity is not None and capacity["tpm_normalized"] is not None:
+        per_call = capacity["tpm_normalized"] / capacity["rpm"]
+    return {
+        "rpm": rpm,
+        "low": result.low * 60,
+        "high": result.high * 60,
+        "by": result.by,
+        "tpm_normalized": None if per_call is None else rpm * per_call,
+        "per_ptu": rpm / ptu if ptu else None,
+    }
+
+
+def _wanted(wanted: float, result: Result, target: Mapping[str, Any]) -> dict[str, Any]:
+    """PTU for a load, by proportion; `ptu_high` by the low end of the interval."""
+    ptu, model = target.get("ptu"), target.get("model")
+    row = catalogue.find(model) if model else None
+    sizes = row.sizes.get(target.get("type") or "global") if row is not None else None
+    raw = [None if not ptu else wanted / rate * ptu for rate in (result.rate, result.low)]
+    sized = [None if value is None or sizes is None else deployable(value, sizes) for value in raw]
+    return {"rpm": wanted * 60, "raw": raw[0], "raw_high": raw[1], "ptu": sized[0], "ptu_high": sized[1]}
+
+
+def _curve(found: Found) -> list[dict[str, Any]]:
+    rows = sorted((step.row for step in found.tried), key=lambda row: float(row["rate"]))
+    return [
+        {
+            "rate": row["rate"],
+            # Where it was ended early, the share of what was offered by then is no measured ratio.
+            "refused_ratio": None if row["lost"] else row["metrics"]["refused"]["ratio"],
+            "lost": row["lost"],
+            "passed": row["passed"],
+            "ttft_p50": row["metrics"]["ttft"]["p50"],
+            "ttft_p95": row["metrics"]["ttft"]["p95"],
+            "tpm_normalized": row["metrics"]["tpm"]["normalized"],
+        }
+        for row in rows
+    ]
+
+
+def _notes(asked: Asked, found: Found) -> list[str]:
+    """What a reader must know of the answer, a sentence each."""
+    notes = []
+    saturated, lengths = found.saturated, found.lengths
+    stages = steps.check(asked.workload).stages
+    if len(stages) > 1 or stages[0].to is not None:
+        notes.append("the workload's stages are not used: each step offers one constant rate")
+    if saturated is not None and lengths is not None:
+        if said := steps.remembers(lengths, saturated, asked.goal.limit):
+            notes.append(said)
+        notes.append(
+            f"an idle bucket absorbed about {saturated.depth:,.0f} calls ({duration_text(math.ceil(saturated.depth / saturated.rate))} "
+            f"of the capacity); each step fills it for {duration_text(lengths.fill)} and lets it settle for {duration_text(lengths.settle)}"
+        )
+    if (last := found.last) is not None and last.result is not None and found.ended != "completed":
+        notes.append("the search was not over: the interval is wider than was asked for")
+    if last is not None and last.why == "steps":
+        notes.append("the interval did not get as narrow as was asked for: make the steps longer with --step")
+    if last is not None and last.why == "all_pass":
+        notes.append("even twice the rate that saturates passes: no rule limits the rate")
+    return notes

@@ -1,0 +1,203 @@
+"""A search from its first step to its answer: saturate, then measure one rate after the other.
+
+Makes no load itself: `play` does, and leaves a run file for each step. A step whose run file is there already is read
+instead, so that an interrupted search goes on where it stopped.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from ptubench.analysis.checks import Rule
+from ptubench.ptu.capacity import Capacity
+from ptubench.record import Line
+from ptubench.search import folder as folders
+from ptubench.search import steps
+from ptubench.search.curve import Saturated
+from ptubench.search.next import Goal, Move, move
+from ptubench.search.steps import Lengths
+from ptubench.search.tried import Enough, Full, Lost, Spent, Tried, measured, saturation_of
+from ptubench.load.plan import make_plan
+from ptubench.workload.model import Workload
+
+Ended = Literal["completed", "max_time", "max_tokens", "not_saturated", "stopped"]
+_DOUBLINGS = 8
+_SEEDS = 1000  # steps of neighbouring seeds must not share their luck
+
+
+class Order(NamedTuple):
+    """One step to be played."""
+
+    workload: Workload
+    label: str
+    enough: Callable[[Line], bool]
+    """Told every line of the run; true ends its load early."""
+
+
+Play = Callable[[Order], Path | None]
+"""Makes the run file of a step; None when it was stopped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Everything that a search goes by."""
+
+    workload: Workload
+    """Resolved, an open loop; its rate does not matter where the capacity is known."""
+    rules: tuple[Rule, ...]
+    beside: tuple[Rule, ...]
+    """Rules that can't be judged, and are only shown."""
+    goal: Goal
+    capacity: Capacity | None
+    window: float | None
+    """Of each step, in seconds; None for as long as the bucket asks for."""
+    max_time: float | None
+    """Seconds of load."""
+    max_tokens: float | None
+    """Prompt and completion tokens."""
+
+
+@dataclass(kw_only=True)
+class Found:
+    """What a search has found so far."""
+
+    full: list[Full] = field(default_factory=list)
+    fill: float = 0.0
+    """The rate that saturated."""
+    lengths: Lengths | None = None
+    tried: list[Tried] = field(default_factory=list)
+    last: Move | None = None
+    ended: Ended = "completed"
+    read: int = 0
+    """Steps that were read and not played."""
+
+    @property
+    def saturated(self) -> Saturated | None:
+        """What saturation told, once it did."""
+        return self.full[-1].saturated if self.full else None
+
+    @property
+    def spent(self) -> Spent:
+        """By all steps, those that were read included."""
+        parts = [step.spent for step in (*self.full, *self.tried)]
+        return Spent(seconds=sum(p.seconds for p in parts), tokens=sum(p.tokens for p in parts))
+
+
+def search(asked: Asked, folder: Path, play: Play, watch: Callable[[str], None]) -> Found:
+    """Do the whole search.
+
+    Args:
+        asked: what is searched.
+        folder: of its run files.
+        play: makes the run file of a step, in that folder.
+        watch: takes a line about each step.
+
+    Raises:
+        UsageError: a step would be more calls than a run can hold.
+        MeasurementLost: a step is not valid. And whatever `play` raises.
+    """
+    found = Found()
+    driver = _Driver(asked, folders.done(folder), play, watch, found)
+    found.ended = driver.saturate() or driver.measure()
+    return found
+
+
+class _Driver:
+    def __init__(
+        self,
+        asked: Asked,
+        done: list[tuple[Workload, Path]],
+        play: Play,
+        watch: Callable[[str], None],
+        found: Found,
+    ) -> None:
+        self._asked = asked
+        self._done = done
+        self._play = play
+        self._watch = watch
+        self._found = found
+
+    def saturate(self) -> Ended | None:
+        """Raise the rate until there are 429s; why the search is over, if it is."""
+        asked, found = self._asked, self._found
+        rate = steps.first_rate(asked.workload, asked.capacity)
+        for _ in range(_DOUBLINGS):
+            measure = steps.ends_after(rate, asked.window or asked.workload.duration)
+            workload = steps.saturating(asked.workload, rate, measure=measure, seed=self._seed())
+            if ended := self._too_much(rate, steps.PATIENCE + measure if found.full else measure):
+                return ended
+            self._watch(f"saturating at {rate * 60:,.1f}/min")
+            path = self._made(Order(workload, "saturate", Enough(patience=steps.PATIENCE, measure=measure)))
+            if path is None:
+                return "stopped"
+            full = saturation_of(path, rate=rate)
+            found.full.append(full)
+            if (saturated := full.saturated) is not None and saturated.rate < rate:
+                found.fill = rate
+                found.lengths = steps.lengths(
+                    asked.workload, saturated, fill=rate, limit=asked.goal.limit, window=asked.window
+                )
+                self._watch(f"saturated: {saturated.rate * 60:,.1f} calls/min are admitted")
+                return None
+            rate *= 2
+        return "not_saturated"
+
+    def measure(self) -> Ended:
+        """Measure rates until the answer is narrow; why the search is over."""
+        asked, found = self._asked, self._found
+        saturated, lengths = found.saturated, found.lengths
+        if saturated is None or lengths is None:
+            raise ValueError("not saturated yet")
+        while True:
+            found.last = move(found.tried, saturated, asked.goal)
+            rate = found.last.rate
+            if rate is None:
+                return "completed"
+            if ended := self._too_much(rate, lengths.whole):
+                return ended
+            workload = steps.measuring(asked.workload, rate, lengths, fill=found.fill, seed=self._seed())
+            begins = lengths.fill + lengths.settle
+            planned = make_plan(workload).in_window(begins, lengths.whole) or 0
+            lost = Lost(limit=asked.goal.limit, planned=planned, begins=begins)
+            number = len(found.tried) + 1
+            path = self._made(Order(workload, f"step-{number}", lost))
+            if path is None:
+                return "stopped"
+            tried = measured(path, rate=rate, rules=asked.rules, beside=asked.beside, limit=asked.goal.limit)
+            found.tried.append(tried)
+            self._watch(_said(number, tried))
+
+    def _seed(self) -> int:
+        return self._asked.workload.seed * _SEEDS + len(self._found.full) + len(self._found.tried)
+
+    def _made(self, order: Order) -> Path | None:
+        """The run file of a step: there already, or made now."""
+        path = folders.find(self._done, order.workload)
+        if path is None:
+            return self._play(order)
+        self._found.read += 1
+        return path
+
+    def _too_much(self, rate: float, seconds: float) -> Ended | None:
+        """Whether a further step would be over a bound."""
+        asked, spent = self._asked, self._found.spent
+        if asked.max_time is not None and spent.seconds + seconds > asked.max_time:
+            return "max_time"
+        if asked.max_tokens is not None and spent.tokens + self._tokens(rate) * seconds > asked.max_tokens:
+            return "max_tokens"
+        return None
+
+    def _tokens(self, rate: float) -> float:
+        """Tokens a second that a rate should cost: by what admitted calls have cost, else by the sizes that are asked for."""
+        found = self._found
+        if (saturated := found.saturated) is not None:
+            per_minute = found.full[-1].row["metrics"]["tpm"]["total"] or 0.0
+            return float(per_minute) / 60 * min(1.0, rate / saturated.rate)
+        return steps.tokens(self._asked.workload) * rate
+
+
+def _said(number: int, tried: Tried) -> str:
+    ratio = tried.seen.refused / max(1, tried.seen.offered)
+    refused = "lost, ended early" if tried.row["lost"] else f"{ratio:.2%} refused"
+    return f"step {number}: {tried.seen.rate * 60:,.1f}/min: {refused}, {'passed' if tried.passed else 'not passed'}"
