@@ -165,11 +165,20 @@ def probe_target(prepared: Prepared) -> Probe:
     return loop.run(probe_only(_order(prepared, say=lambda _: None, watch=lambda _: None)))
 
 
-def run(prepared: Prepared, *, say: Callable[[str], None], watch: Callable[[Progress], None]) -> Outcome:
-    """Put the load on; the outcome names the run file. Raises as `engine.run.run`, and as `azure_run.opening`."""
+def run(
+    prepared: Prepared,
+    *,
+    say: Callable[[str], None],
+    watch: Callable[[Progress], None],
+    enough: Callable[[Line], bool] = lambda _: False,
+) -> Outcome:
+    """Put the load on, until its end or until it is `enough`; the outcome names the run file.
+
+    Raises as `engine.run.run`, and as `azure_run.opening`.
+    """
     _check_results(prepared.options.results)
     opening = () if prepared.beside is None else azure_run.opening(prepared.beside, say)
-    outcome = loop.run(run_order(_order(prepared, say=say, watch=watch, opening=opening)))
+    outcome = loop.run(run_order(_order(prepared, say=say, watch=watch, enough=enough, opening=opening)))
     if prepared.beside is not None and outcome.file is not None:
         azure_run.closing(prepared.beside, outcome.file, say)
     return outcome
@@ -215,6 +224,7 @@ def _order(
     *,
     say: Callable[[str], None],
     watch: Callable[[Progress], None],
+    enough: Callable[[Line], bool] = lambda _: False,
     opening: tuple[Line, ...] = (),
 ) -> Order:
     options = prepared.options
@@ -234,6 +244,7 @@ def _order(
         ca_file=options.target.ca_file,
         say=say,
         watch=watch,
+        enough=enough,
         whole_minute=prepared.whole_minute,
         opening=opening,
     )

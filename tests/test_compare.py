@@ -34,6 +34,7 @@ from ptubench.cli import main
 from ptubench.errors import UsageError
 from ptubench.ptu import prices
 from ptubench.report import compare as report
+from ptubench.workload.model import Messages
 
 PRICES = prices.shipped()
 COUNT = 200
@@ -313,6 +314,18 @@ def test_unlike_workloads_are_refused_and_their_keys_named(plain):
     assert said(plain, other) == (
         "run 2 and run 1 have unlike workloads, which differ in duration, prompt_tokens; compare runs of one workload, or "
         "add --force"
+    )
+
+
+def test_the_same_workload_hashed_by_another_version_is_the_same(plain):
+    assert compared(plain, made(2, workload_hash="1"))["paired"]
+
+
+def test_the_same_file_name_with_other_content_is_another_workload():
+    own = (msgspec.structs.replace(runs.WORKLOAD.classes[0], messages=Messages(file="prompts.jsonl")),)
+
+    assert "differ in the content of the files that they name; compare" in said(
+        made(1, classes=own), made(2, classes=own, workload_hash="1")
     )
 
 

@@ -1,6 +1,7 @@
 """What throttling, spillover and Azure's figures once got wrong, each as it was found."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from ptubench.analysis.summary import summarize
 from ptubench.client.exchange import Exchange
 from ptubench.errors import UsageError
 from ptubench.record import Monitor, Series
+from ptubench.sim.options import from_mapping
 from ptubench.target.model import TargetOptions
 from ptubench.target.resolve import request_headers, resolve_target
 from ptubench.waits import LONGEST, retry_after
@@ -68,3 +70,21 @@ def test_a_header_of_ones_own_does_not_stand_beside_the_entra_token() -> None:
 
     with pytest.raises(UsageError, match="is set already by the Entra token"):
         request_headers(target, {"GATEWAY": "word"})
+
+
+@pytest.mark.parametrize("said", [{"ptu": 100}, {"model": "gpt-4o"}, {"type": "standard"}, {"ratio": 9.0}])
+def test_options_that_contradict_what_is_simulated_are_refused(said: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="is not what --simulate says"):
+        resolve_target(TargetOptions(simulate="gpt-4.1:50", **said), {}, {}, workload_name="w")
+
+
+def test_options_that_agree_with_what_is_simulated_are_fine_and_the_files_target_gives_way() -> None:
+    options = TargetOptions(simulate="gpt-4.1:50,ratio=9", ptu=50, model="GPT-4.1", type="global", ratio=9.0)
+    found = resolve_target(options, {"model": "gpt-4o", "tpm_per_ptu": 7.0}, {}, workload_name="w")
+
+    assert (found.model, found.ptu, found.tpm_per_ptu) == ("gpt-4.1", 50, None)
+
+
+def test_high_demand_of_a_ptu_deployment_is_refused() -> None:
+    with pytest.raises(UsageError, match="say type=standard too"):
+        from_mapping({"model": "gpt-4.1", "ptu": 50, "demand": "5%"})

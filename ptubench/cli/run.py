@@ -11,167 +11,83 @@ from typing import Annotated, Any
 
 import typer
 
+from ptubench.cli import options
+from ptubench.cli.options import LOAD, OUTPUT, TARGET, option
 from ptubench.cli.show import print_json, show, show_later
 from ptubench.errors import Exit, Stopped, UsageError
 
-_LOAD = "Load"
-_TARGET = "Target"
-_OUTPUT = "Output"
-
-
-def _option(help_: str, *names: str, panel: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help_, rich_help_panel=panel, **more)
-
 
 def run(
-    workload: Annotated[
-        str, typer.Argument(help="A workload file, or the name of a shipped one (chat, demo, …).", metavar="WORKLOAD")
-    ],
-    rate: Annotated[
-        str | None, _option("Open loop at this rate, such as 45/min; replaces the load.", metavar="RATE", panel=_LOAD)
-    ] = None,
+    workload: options.Workload,
+    rate: options.Rate = None,
     concurrency: Annotated[
-        int | None, _option("Closed loop of so many lanes; replaces the load.", metavar="LANES", panel=_LOAD, min=1)
+        int | None, option("Closed loop of so many lanes; replaces the load.", metavar="LANES", panel=LOAD, min=1)
     ] = None,
-    duration: Annotated[
-        str | None, _option("How long load is offered, warm-up included, such as 10m.", metavar="DURATION", panel=_LOAD)
-    ] = None,
-    seed: Annotated[int | None, _option("Fixes due times, classes and sizes.", metavar="N", panel=_LOAD, min=0)] = None,
-    on_429: Annotated[
-        str | None,
-        _option("none, retry or divert: what happens after a 429.", "--on-429", metavar="POLICY", panel=_LOAD),
-    ] = None,
+    duration: options.Duration = None,
+    seed: options.Seed = None,
+    on_429: options.On429 = None,
     salt: Annotated[
-        str | None, _option("Fixes the text of the prompts; default: new for every run.", metavar="TEXT", panel=_LOAD)
+        str | None, option("Fixes the text of the prompts; default: new for every run.", metavar="TEXT", panel=LOAD)
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        _option("Override any key of the workload: --set load.rate=60/min.", "--set", metavar="KEY=VALUE", panel=_LOAD),
-    ] = None,
-    workers: Annotated[
-        str, _option("Processes that make load: a number, or auto.", metavar="N|auto", panel=_LOAD)
-    ] = "1",
-    endpoint: Annotated[
-        str | None,
-        _option("URL of the resource, gateway or server. (env: AZURE_OPENAI_ENDPOINT)", metavar="URL", panel=_TARGET),
-    ] = None,
-    deployment: Annotated[
-        str | None,
-        _option(
-            "Deployment name, or model of an OpenAI-compatible server. (env: AZURE_OPENAI_DEPLOYMENT)",
-            metavar="NAME",
-            panel=_TARGET,
-        ),
-    ] = None,
-    api_version: Annotated[
-        str | None,
-        _option(
-            "Use the classic Azure URL with this version. (env: OPENAI_API_VERSION)", metavar="VERSION", panel=_TARGET
-        ),
-    ] = None,
-    api_style: Annotated[
-        str | None, _option("v1, classic or openai; default: by the URL.", metavar="STYLE", panel=_TARGET)
-    ] = None,
-    api: Annotated[
-        str | None,
-        _option("chat (completions) or responses; default: by the URL, else chat.", metavar="API", panel=_TARGET),
-    ] = None,
-    auth: Annotated[str, _option("auto, key, token, entra or none.", metavar="HOW", panel=_TARGET)] = "auto",
-    key_env: Annotated[
-        str | None,
-        _option(
-            "Environment variable with key or token; default: AZURE_OPENAI_API_KEY, with --auth token "
-            "AZURE_OPENAI_AD_TOKEN.",
-            metavar="VAR",
-            panel=_TARGET,
-        ),
-    ] = None,
-    scope: Annotated[
-        str | None,
-        _option("Scope of Entra tokens; default: by cloud and URL style.", metavar="SCOPE", panel=_TARGET),
-    ] = None,
-    header: Annotated[
-        list[str] | None,
-        _option(
-            "Further request header, its value from the environment: 'Name: env:VAR'.", metavar="HEADER", panel=_TARGET
-        ),
-    ] = None,
-    trust_target: Annotated[
-        bool, _option("Send the key to an endpoint that only the workload file names.", "--trust-target", panel=_TARGET)
-    ] = False,
-    ca_file: Annotated[
-        str | None, _option("PEM file with further certificate authorities.", metavar="FILE", panel=_TARGET)
-    ] = None,
-    model: Annotated[
-        str | None, _option("The deployed model, such as gpt-4.1.", metavar="MODEL", panel=_TARGET)
-    ] = None,
-    ptu: Annotated[
-        int | None, _option("Provisioned throughput units of the deployment.", metavar="N", panel=_TARGET, min=1)
-    ] = None,
-    type_: Annotated[
-        str | None, _option("global, datazone, regional or standard.", "--type", metavar="TYPE", panel=_TARGET)
-    ] = None,
-    ratio: Annotated[
-        float | None,
-        _option("Input tokens that one output token counts as; default: published.", metavar="X", panel=_TARGET),
-    ] = None,
-    tpm_per_ptu: Annotated[
-        float | None, _option("Input tokens a minute of one PTU; default: published.", metavar="TOKENS", panel=_TARGET)
-    ] = None,
-    simulate: Annotated[
-        str | None,
-        _option(
-            "Run against a simulated deployment, MODEL:PTU,KEY=VALUE,…; keys: `ptubench simulate --help`.",
-            metavar="SPEC",
-            panel=_TARGET,
-        ),
-    ] = None,
+    set_: options.Set = None,
+    workers: options.Workers = "1",
+    endpoint: options.Endpoint = None,
+    deployment: options.Deployment = None,
+    api_version: options.ApiVersion = None,
+    api_style: options.ApiStyle = None,
+    api: options.Api = None,
+    auth: options.Auth = "auto",
+    key_env: options.KeyEnv = None,
+    scope: options.Scope = None,
+    header: options.Header = None,
+    trust_target: options.TrustTarget = False,
+    ca_file: options.CaFile = None,
+    model: options.Model = None,
+    ptu: options.Ptu = None,
+    type_: options.Type = None,
+    ratio: options.Ratio = None,
+    tpm_per_ptu: options.TpmPerPtu = None,
+    simulate: options.Simulate = None,
     resource: Annotated[
         str | None,
-        _option(
+        option(
             "Azure resource ID of the account; asks Azure what the deployment is, before and after the run.",
             metavar="RESOURCE_ID",
-            panel=_TARGET,
+            panel=TARGET,
         ),
     ] = None,
-    cloud: Annotated[
-        str | None, _option("public, usgov or china; default: by the endpoint.", metavar="CLOUD", panel=_TARGET)
-    ] = None,
+    cloud: options.Cloud = None,
     monitor: Annotated[
         bool,
-        _option(
+        option(
             "With --resource: Azure Monitor's figures beside ours; the window starts on a full UTC minute.",
             "--monitor",
-            panel=_OUTPUT,
+            panel=OUTPUT,
         ),
     ] = False,
     monitor_wait: Annotated[
         str | None,
-        _option(
+        option(
             "How long to wait for these figures after the report, at most; default: 5m; 0 asks once.",
             metavar="DURATION",
-            panel=_OUTPUT,
+            panel=OUTPUT,
         ),
     ] = None,
     label: Annotated[
-        str | None, _option("A word of yours in the run file and its name.", metavar="TEXT", panel=_OUTPUT)
+        str | None, option("A word of yours in the run file and its name.", metavar="TEXT", panel=OUTPUT)
     ] = None,
-    place: Annotated[
-        str | None, _option("Where this client runs, such as 'vm westeurope'; stored.", metavar="TEXT", panel=_OUTPUT)
-    ] = None,
-    results: Annotated[Path, _option("Folder for run files.", metavar="FOLDER", panel=_OUTPUT)] = Path("results"),
-    gzip: Annotated[bool, _option("Write the run file compressed (.jsonl.gz).", "--gzip", panel=_OUTPUT)] = False,
+    place: options.Place = None,
+    results: options.Results = Path("results"),
+    gzip: options.Gzip = False,
     as_json: Annotated[
-        bool, _option("Print the summary as one JSON document instead of tables.", "--json", panel=_OUTPUT)
+        bool, option("Print the summary as one JSON document instead of tables.", "--json", panel=OUTPUT)
     ] = False,
-    strict: Annotated[
-        bool, _option("Exit with 4 also when the verdict is degraded.", "--strict", panel=_OUTPUT)
-    ] = False,
+    strict: Annotated[bool, option("Exit with 4 also when the verdict is degraded.", "--strict", panel=OUTPUT)] = False,
     dry_run: Annotated[
-        bool, _option("Say everything about the run and send nothing.", "--dry-run", panel=_OUTPUT)
+        bool, option("Say everything about the run and send nothing.", "--dry-run", panel=OUTPUT)
     ] = False,
     probe: Annotated[
-        bool, _option("With --dry-run: send one call to see that the target answers.", "--probe", panel=_OUTPUT)
+        bool, option("With --dry-run: send one call to see that the target answers.", "--probe", panel=OUTPUT)
     ] = False,
 ) -> None:
     """Put the load on a target, report, store the run.
@@ -186,7 +102,7 @@ def run(
 
     if probe and not dry_run:
         raise UsageError("--probe: goes with --dry-run only; a run sends its probe call anyway")
-    options = commands.RunOptions(
+    asked = commands.RunOptions(
         workload=workload,
         target=TargetOptions(
             endpoint=endpoint,
@@ -222,7 +138,7 @@ def run(
         compress=gzip,
         azure=AzureOptions(resource=resource, monitor=monitor, monitor_wait=monitor_wait),
     )
-    prepared = commands.prepare(options, os.environ)
+    prepared = commands.prepare(asked, os.environ)
     if dry_run:
         _dry_run(prepared, as_json=as_json, probe=probe)
     else:

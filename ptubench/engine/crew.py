@@ -28,11 +28,17 @@ class Crew:
     """The workers of a run, what they said, and where it goes."""
 
     def __init__(
-        self, workers: list[Child], workload: Workload, planned: int | None, watch: Callable[[Progress], None]
+        self,
+        workers: list[Child],
+        workload: Workload,
+        planned: int | None,
+        watch: Callable[[Progress], None],
+        enough: Callable[[record.Line], bool],
     ) -> None:
         self._workers = workers
         self._workload = workload
         self._watch = watch
+        self._enough = enough
         self._ready: list[asyncio.Future[int]] = [asyncio.get_running_loop().create_future() for _ in workers]
         self._done: dict[int, Done] = {}
         self._lost: set[int] = set()
@@ -112,13 +118,19 @@ class Crew:
                     self._hear(number, msgspec.json.decode(line, type=Ready | Done))
                 else:
                     kept.append(line)
-                    self._account.add(record.decode(line))
+                    self._take(record.decode(line))
             if kept:
                 self._keep(b"\n".join((*kept, b"")))
         if number not in self._done:
             self._lost.add(number)
             if not self._ready[number].done():
                 self._ready[number].set_exception(MeasurementLost("a load worker ended before the load began"))
+
+    def _take(self, line: record.Line) -> None:
+        """Count a line; it may be the one after which nothing more need be offered."""
+        self._account.add(line)
+        if self._enough(line) and self._account.progress.load_end is None:
+            self.stop()
 
     def _hear(self, number: int, said: Ready | Done) -> None:
         if isinstance(said, Ready):

@@ -62,6 +62,8 @@ class Order:
     """Takes one line about what happens before the load."""
     watch: Callable[[Progress], None]
     """Called four times a second while the load runs."""
+    enough: Callable[[record.Line], bool] = lambda _: False
+    """Told every line of the workers; once it is true, nothing more is offered and the run is complete."""
     whole_minute: bool = False
     """Begin so that the window starts on a full UTC minute."""
     opening: tuple[record.Line, ...] = ()
@@ -108,7 +110,7 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
     target = reached.target
     for warning in _warnings(reached, diverted):
         order.say(f"warning: {warning}")
-    crew = Crew([await task for task in starting], workload, order.plan.count, order.watch)
+    crew = Crew([await task for task in starting], workload, order.plan.count, order.watch, order.enough)
     run_id = secrets.token_hex(8)
     salt = order.salt or run_id
     connections = expected_in_flight(workload, order.plan, target.model) / order.workers

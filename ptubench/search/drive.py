@@ -4,6 +4,7 @@ Makes no load itself: `play` does, and leaves a run file for each step. A step w
 instead, so that an interrupted search goes on where it stopped.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,10 +126,12 @@ class _Driver:
         for _ in range(_DOUBLINGS):
             measure = steps.ends_after(rate, asked.window or asked.workload.duration)
             workload = steps.saturating(asked.workload, rate, measure=measure, seed=self._seed())
-            if ended := self._too_much(rate, steps.PATIENCE + measure if found.full else measure):
+            if ended := self._too_much(rate, measure):
                 return ended
+            left = math.inf if asked.max_time is None else asked.max_time - found.spent.seconds - measure
+            enough = Enough(patience=min(steps.PATIENCE, left), measure=measure)
             self._watch(f"saturating at {rate * 60:,.1f}/min")
-            path = self._made(Order(workload, "saturate", Enough(patience=steps.PATIENCE, measure=measure)))
+            path = self._made(Order(workload, "saturate", enough))
             if path is None:
                 return "stopped"
             full = saturation_of(path, rate=rate)

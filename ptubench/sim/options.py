@@ -220,6 +220,10 @@ def from_mapping(values: Mapping[str, Any], *, where: str = "target.simulate") -
     needed = {options.tps} if options.type == "standard" else {options.ratio, options.tpm_per_ptu, options.tps}
     if options.published is None and None in needed:
         raise _unknown_model(options.model, where)
+    if options.demand and options.type != "standard":
+        raise UsageError(
+            f"{where}: `demand`: high demand refuses calls of a standard deployment only; say type=standard too"
+        )
     _ = options.second  # raises what is wrong with `spill`
     return options
 

@@ -10,12 +10,14 @@ from typing import Any
 import msgspec
 
 from ptubench import __version__
-from ptubench.analysis import checks
+from ptubench.analysis import calibrate, checks
 from ptubench.ptu import bill, catalogue, deploy, estimate, sizing
 from ptubench.ptu.sizing import Need
 from ptubench.sim.options import ASSUMED
+from ptubench.size import measured as runs
 from ptubench.size import sweep
 from ptubench.size.asked import Asked
+from ptubench.size.measured import Measured
 from ptubench.units import number_text, share_text
 from ptubench.virtual.sweep import HEADROOM, NOT_JUDGED, REFUSED, Judging, Step
 from ptubench.workload.model import OpenLoop, Workload
@@ -54,7 +56,7 @@ def answer(asked: Asked, *, today: date, watch: Callable[[Step], None] = lambda 
     by = None if asked.load.workload is None else sweep.judging(asked)
     found, told = _found(asked, need, by, headroom, watch)
     recommended = found["recommended"]
-    measured = None if asked.measured is None else _cached_share(asked.measured)
+    measured = None if asked.measured is None else _cached_share(asked.measured.summary)
     return {
         "schema_version": SCHEMA,
         "tool": {"name": "ptubench", "version": __version__},
@@ -66,13 +68,14 @@ def answer(asked: Asked, *, today: date, watch: Callable[[Step], None] = lambda 
         "types": _types(asked, need, recommended),
         "cached": estimate.cached(demand, asked.one, asked.offered, headroom=headroom, measured=measured),
         "assumptions": _assumptions(asked, headroom),
+        "calibration": _calibration(asked.measured),
         "by": found["by"],
         "sizes": [_size(asked, row, need) for row in found["sizes"]],
         "recommended": recommended,
         "by_depth": found["by_depth"],
         "depends_on_depth": found["depends_on_depth"],
         "depths": found["depths"],
-        "rules": [] if by is None else _rules(by, asked.measured),
+        "rules": [] if by is None else _rules(by, asked.measured, found["by"]),
         "money": _money(asked, need, recommended),
         "az_command": None if recommended is None else _create(asked, asked.type, recommended),
         "quota_command": deploy.quota(asked.type),
@@ -142,8 +145,18 @@ def _assumptions(asked: Asked, headroom: float) -> dict[str, Any]:
         "headroom": headroom,
         "refused": REFUSED,
         "hours_per_month": asked.hours,
-        "simulated": {name: simulated[name] for name in ASSUMED if name in simulated} or None,
+        "simulated": {name: simulated[name] for name in (*ASSUMED, "tps") if simulated.get(name) is not None} or None,
+        "sources": runs.sources(asked.assumed, asked.measured, typed=asked.typed),
     }
+
+
+def _calibration(measured: Measured | None) -> dict[str, Any] | None:
+    """What the run of `--from` tells, and what it can't tell."""
+    if measured is None:
+        return None
+    run, target = measured.summary["run"], measured.summary["target"]
+    about = {"file": run["file"], "started_at": run["started_at"], "kind": target["kind"], "clock": run["clock"]}
+    return about | calibrate.plain(measured.findings)
 
 
 def _size(asked: Asked, row: Mapping[str, Any], need: Need) -> dict[str, Any]:
@@ -159,12 +172,19 @@ def _size(asked: Asked, row: Mapping[str, Any], need: Need) -> dict[str, Any]:
     }
 
 
-def _rules(by: Judging, measured: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """The workload's rules that no simulation can judge, by a measured run if there is one."""
+def _rules(by: Judging, measured: Measured | None, how: str) -> list[dict[str, Any]]:
+    """The workload's rules that no simulation judged, by a measured run if there is one.
+
+    Args:
+        by: of a simulation.
+        measured: the run of `--from`.
+        how: `simulation`, or what took its place.
+    """
+    beside = by.beside if how == "simulation" else (*by.beside, *by.measured)
     if measured is None:
         unjudged = {"measured": None, "ci95": None, "passed": None, "why": NOT_JUDGED}
-        return [{"rule": rule.text, "limit": rule.limit, **unjudged} for rule in by.beside]
-    return [checks.judge(rule, dict(measured)) for rule in by.beside]
+        return [{"rule": rule.text, "limit": rule.limit, **unjudged} for rule in beside]
+    return [checks.judge(rule, dict(measured.summary)) for rule in beside]
 
 
 def _money(asked: Asked, need: Need, recommended: int | None) -> dict[str, Any]:
@@ -217,8 +237,8 @@ def _notes(asked: Asked, measured: float | None) -> list[str]:
             f"Only {share_text(measured)} of the prompt tokens were cached when it was measured, and {share_text(said)} are "
             "asked for: the size for what was measured is the safe one."
         )
-    if asked.measured is not None and asked.measured["target"]["kind"] == "simulated":
-        notes.append("The run of --from was simulated: what it measured is what was assumed.")
+    if asked.measured is not None and asked.measured.summary["target"]["kind"] == "simulated":
+        notes.append("The run of --from was simulated: it measured what was assumed there.")
     return notes
 
 

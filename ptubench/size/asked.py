@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ptubench import units
 from ptubench.azure import arm, cloud, history, rest
@@ -124,10 +123,10 @@ def ask(options: SizeOptions, env: Mapping[str, str], *, say: Say, azure: rest.A
             "no model: name it with --model, such as --model gpt-4.1, or `target: {model}` in the workload"
         )
     measured = None if options.measured is None else runs.read(options.measured, model=model, ratio=options.ratio)
-    ratio = _first(options.ratio, measured and measured.ratio, file.get("ratio"))
-    tpm_per_ptu = _first(options.tpm_per_ptu, measured and measured.tpm_per_ptu, file.get("tpm_per_ptu"))
-    one = facts.capacity_of_one(model, ratio, tpm_per_ptu)
-    one = runs.capacity_of(one, measured, typed=options.tpm_per_ptu is not None)
+    known = None if options.tpm_per_ptu is not None else measured  # what was typed leaves no use for what was measured
+    ratio = _first(options.ratio, known and known.ratio, file.get("ratio"))
+    tpm_per_ptu = _first(options.tpm_per_ptu, known and known.tpm_per_ptu, file.get("tpm_per_ptu"))
+    one = runs.capacity_of(facts.capacity_of_one(model, ratio, tpm_per_ptu), known)
     row = catalogue.find(model)
     load = _load(workload, usage, base, row)
     offered, type_ = facts.types(options.type, file.get("type"), row)

@@ -88,15 +88,14 @@ def read(path: Path, *, model: str, ratio: float | None) -> Measured:
     return Measured(file=path.name, summary=summary, findings=found)
 
 
-def capacity_of(one: Capacity, measured: Measured | None, *, typed: bool) -> Capacity:
+def capacity_of(one: Capacity, measured: Measured | None) -> Capacity:
     """The same capacity of a single PTU, saying that it was measured where it was.
 
     Args:
         one: with the measured figures, if there are any.
-        measured: the run.
-        typed: whether the tokens per PTU were typed, and so not taken from the run.
+        measured: the run that they are from; None where they are not from one.
     """
-    if measured is None or measured.tpm_per_ptu is None or typed:
+    if measured is None or measured.tpm_per_ptu is None:
         return one
     return msgspec.structs.replace(one, source=measured.source)
 

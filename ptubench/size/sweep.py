@@ -33,7 +33,8 @@ def judging(asked: Asked) -> virtual.Judging:
     """By what a size of the workload is judged. Raises `UsageError` for a rule of the workload that is none."""
     if asked.load.workload is None:
         raise ValueError("a history has no rules")
-    return virtual.judging(asked.load.workload, headroom=asked.headroom)
+    latencies = asked.measured is not None and asked.measured.judges_latency
+    return virtual.judging(asked.load.workload, headroom=asked.headroom, latencies=latencies)
 
 
 def simulated(asked: Asked, sizes: Sequence[int], by: virtual.Judging, watch: Callable[[Step], None]) -> dict[str, Any]:
@@ -49,8 +50,9 @@ def simulated(asked: Asked, sizes: Sequence[int], by: virtual.Judging, watch: Ca
     if workload is None or options is None:
         raise ValueError("nothing to simulate")
     _check_minutes(workload)
+    depths = _depths(asked)
     trial = Trial(workload=workload, options=options, plan=asked.load.plan)
-    found = virtual.sweep(trial, sizes, by, watch=watch)
+    found = virtual.sweep(trial, sizes, by, depths=depths, watch=watch)
     offered = None if asked.sizes is not None else asked.offered.get(asked.type)
     if offered is None:
         return found
@@ -58,9 +60,9 @@ def simulated(asked: Asked, sizes: Sequence[int], by: virtual.Judging, watch: Ca
         if found["recommended"] is not None:
             break
         larger = sizing.above(found["sizes"][-1]["ptu"], offered, count=4)
-        found = _merged(found, virtual.sweep(trial, larger, by, watch=watch))
+        found = _merged(found, virtual.sweep(trial, larger, by, depths=depths, watch=watch))
     if inner := _unseen(found, offered):
-        found = _merged(found, virtual.sweep(trial, inner, by, watch=watch))
+        found = _merged(found, virtual.sweep(trial, inner, by, depths=depths, watch=watch))
     return found
 
 
@@ -70,7 +72,7 @@ def recorded(asked: Asked, sizes: Sequence[int]) -> tuple[dict[str, Any], dict[s
     if usage is None:
         raise ValueError("no history")
     depth = DEPTHS[2] if asked.assumed is None else asked.assumed.depth
-    told = usage_need.answer(usage, asked.one, sizes, depth=depth, depths=DEPTHS)
+    told = usage_need.answer(usage, asked.one, sizes, depth=depth, depths=_depths(asked))
     headroom = HEADROOM if asked.headroom is None else asked.headroom
     rows, varied = [], []
     for size in told["sizes"]:
@@ -85,6 +87,12 @@ def recorded(asked: Asked, sizes: Sequence[int]) -> tuple[dict[str, Any], dict[s
             if float(at) != depth
         ]
     return told, _answered({"depth_s": depth, "sizes": rows, "depths": varied})
+
+
+def _depths(asked: Asked) -> tuple[float, ...]:
+    """Those to try beside the assumed one: none where it was measured."""
+    known = asked.measured is not None and asked.measured.findings.depth is not None and "depth" not in asked.typed
+    return () if known else DEPTHS
 
 
 def _check_minutes(workload: Workload) -> None:

@@ -126,6 +126,7 @@ def _simulated(simulate: Part, parts: Parts, known: dict[str, Any]) -> Target:
     for said in (parts.get("cloud"), parts.get("scope")):
         if said is not None and said.level == OPTION:
             raise UsageError(f"{said.source}: a simulated deployment is in no cloud of Azure's; leave it out")
+    _check_same(simulate, settings, parts)
     named = parts.get("deployment")
     name = settings.get("deployment") or (named.value if named and named.level < ENVIRONMENT else model)
     key_env = settings.get("key_env")
@@ -147,6 +148,24 @@ def _simulated(simulate: Part, parts: Parts, known: dict[str, Any]) -> Target:
         ratio=_number(settings, "ratio", simulate.source),
         tpm_per_ptu=_number(settings, "tpm_per_ptu", simulate.source),
     )
+
+
+def _check_same(simulate: Part, settings: Mapping[str, Any], parts: Parts) -> None:
+    """What is said of the target must hold for the deployment that is simulated, unless that was said over it."""
+    for name in _WHAT:
+        said, value = parts.get(name), settings.get(name)
+        if said is None or said.level > simulate.level:
+            continue
+        if name == "type":
+            same = (said.value == "standard") == (value == "standard")
+        elif name == "model":
+            same = str(said.value).lower() == str(value).lower()
+        else:
+            same = said.value == _number(settings, name, simulate.source)
+        if not same:
+            raise UsageError(
+                f"{said.source}: `{shown(said.value)}` is not what {simulate.source} says; leave it out, or say it there"
+            )
 
 
 def _settings(text: str, source: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ out. Nothing is measured of a client, so the lines have no ticks and the head sa
 same lines on any machine.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from hashlib import blake2b
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from ptubench import __version__
 from ptubench.analysis.columns import Run
@@ -84,12 +86,18 @@ def summary(trial: Trial) -> dict[str, Any]:
     return summary_of(gathered(trial))
 
 
-def play(trial: Trial, sink: Callable[[Line], None]) -> None:
-    """Run it; the lines go to the sink as they come. Raises as `lines`."""
+def play(trial: Trial, sink: Callable[[Line], None], *, enough: Callable[[Line], bool] = lambda _: False) -> None:
+    """Run it; the lines go to the sink as they come. Raises as `lines`.
+
+    Args:
+        trial: what is run.
+        sink: takes every line.
+        enough: told each attempt and drop; once it is true, nothing more is offered and the run is complete.
+    """
     plan = trial.plan or make_plan(trial.workload)
     second = second_target(trial)
     sink(_head(trial, plan, second))
-    sink(clock.run(lambda loop: _run(trial, plan, second, sink, loop), started=trial.started))
+    sink(clock.run(lambda loop: _run(trial, plan, second, sink, enough, loop), started=trial.started))
 
 
 def second_target(trial: Trial) -> SimOptions | None:
@@ -114,9 +122,20 @@ def second_target(trial: Trial) -> SimOptions | None:
 
 
 async def _run(
-    trial: Trial, plan: Plan, second: SimOptions | None, sink: Callable[[Line], None], loop: clock.Loop
+    trial: Trial,
+    plan: Plan,
+    second: SimOptions | None,
+    sink: Callable[[Line], None],
+    enough: Callable[[Line], bool],
+    loop: clock.Loop,
 ) -> End:
     """Offer the load and drain it; the end of the run file."""
+
+    def take(line: Line) -> None:
+        sink(line)
+        if enough(line):
+            offering.cancel()
+
     workload = trial.workload
     resource = Resource(trial.options, wall=trial.started)
     load = Load(
@@ -126,19 +145,26 @@ async def _run(
         divert=None
         if second is None
         else Route(_client(trial, plan, Resource(second, wall=trial.started), loop), _number),
-        sink=sink,
+        sink=take,
         zero=0.0,
         max_in_flight=workload.max_in_flight,
         clock=loop.time,
         wall=loop.wall,
         resolution=0.0,
     )
-    await offer(load)
+    offering = asyncio.ensure_future(offer(load))
+    await asyncio.wait((offering,))
+    load_end = load.now() if offering.cancelled() else workload.duration
+    unsent = np.array([]) if plan.offsets is None else plan.offsets[load.taken :]
+    if not offering.cancelled():
+        offering.result()  # a fault of ours is no end of a run
     await drain(load, workload.drain)
     return End(
         ended="completed",
-        load_end=workload.duration,
+        load_end=load_end,
         finished=load.now(),
+        unsent=len(unsent),
+        unsent_in_window=int(np.count_nonzero(unsent >= workload.warmup)),
         simulated=resource.state(load.now()),
     )
 

@@ -33,6 +33,13 @@ _TOLD = (
     "utilization.simulated.",
 )
 """What a simulation can tell: what the arithmetic of the bucket makes of the requests."""
+_LATENCIES = (
+    *(
+        f"{name}."
+        for name in ("ttft", "ttft_scheduled", "ttfo", "tbt", "tps", "tps_e2e", "e2e", "e2e_scheduled", "slo")
+    ),
+)
+"""What it can tell where its speed was measured."""
 _UTILIZATION = ("utilization.estimated.", "utilization.simulated.")
 
 
@@ -42,7 +49,9 @@ class Judging:
 
     rules: tuple[Rule, ...]
     beside: tuple[Rule, ...]
-    """The workload's rules that no simulation can judge: those on latencies, which are assumed, and on failures."""
+    """The workload's rules that no simulation can judge: those on failures, and on latencies where these are assumed."""
+    measured: tuple[Rule, ...] = ()
+    """Those of `rules` that a simulation can judge because latencies were measured."""
 
 
 class Step(NamedTuple):
@@ -55,26 +64,31 @@ class Step(NamedTuple):
     depth: float
 
 
-def judging(workload: Workload, *, headroom: float | None = None, refused: float = REFUSED) -> Judging:
+def judging(
+    workload: Workload, *, headroom: float | None = None, refused: float = REFUSED, latencies: bool = False
+) -> Judging:
     """The rules for a workload: its own, and the defaults where it has none of the kind.
 
     Args:
         workload: resolved; rules on `refused` take the place of `refused`, rules on utilization that of the default headroom.
         headroom: the share of its capacity that a deployment may use in its busiest minute; None for the default.
         refused: the share of requests that may be refused.
+        latencies: whether the simulated ones are those of a measured run, so that rules on them can be judged.
 
     Raises:
         UsageError: a rule of the workload that is none.
     """
     own = [checks.parse(text, where=f"{workload.name}: checks") for text in workload.checks]
-    told = [rule for rule in own if rule.metric.startswith(_TOLD)]
+    measured = [rule for rule in own if latencies and rule.metric.startswith(_LATENCIES)]
+    told = [rule for rule in own if rule.metric.startswith(_TOLD) or rule in measured]
     defaults = []
     if not any(rule.metric.startswith("refused.") for rule in told):
         defaults.append(f"refused.ratio <= {refused:.4g}")
     if headroom is not None or not any(rule.metric.startswith(_UTILIZATION) for rule in told):
         defaults.append(f"utilization.simulated.peak_minute <= {HEADROOM if headroom is None else headroom:.4g}")
     rules = (*(checks.parse(text, where="size") for text in defaults), *told)
-    return Judging(rules=rules, beside=tuple(rule for rule in own if rule not in told))
+    beside = tuple(rule for rule in own if rule not in told)
+    return Judging(rules=rules, beside=beside, measured=tuple(measured))
 
 
 def sweep(

@@ -1,0 +1,196 @@
+"""`ptubench capacity`: options in; the highest call rate that a target sustains out, and whether there is one."""
+
+# What a command needs is imported when it runs, so that --help is quick.
+# ruff: noqa: PLC0415
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ptubench.cli import options
+from ptubench.cli.options import LOAD, OUTPUT, option
+from ptubench.cli.show import print_json, print_view
+from ptubench.errors import Exit, UsageError
+
+_SEARCH = "Search"
+
+
+def capacity(
+    workload: options.Workload,
+    rate: options.Rate = None,
+    duration: Annotated[
+        str | None, option("The shortest that a step measures, such as 10m.", metavar="DURATION", panel=LOAD)
+    ] = None,
+    seed: options.Seed = None,
+    on_429: options.On429 = None,
+    set_: options.Set = None,
+    workers: options.Workers = "1",
+    virtual: Annotated[
+        bool, option("On a virtual clock, in seconds; needs --simulate.", "--virtual", panel=_SEARCH)
+    ] = False,
+    yes: Annotated[
+        bool, option("Don't ask before a real target is driven to 100 %.", "--yes", panel=_SEARCH)
+    ] = False,
+    within: Annotated[
+        str | None,
+        option("How near the answer must be: half its interval; default: 3%.", metavar="SHARE", panel=_SEARCH),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        option("Rates to measure at most; default: 16.", "--steps", metavar="N", panel=_SEARCH, min=1, max=100),
+    ] = None,
+    step: Annotated[
+        str | None,
+        option(
+            "How long each step measures; default: the workload's duration, or as long as the bucket asks for.",
+            "--step",
+            metavar="DURATION",
+            panel=_SEARCH,
+        ),
+    ] = None,
+    max_time: Annotated[
+        str | None, option("Begin no step that would make the load longer.", metavar="DURATION", panel=_SEARCH)
+    ] = None,
+    max_tokens: Annotated[
+        str | None,
+        option("Begin no step that would cost more tokens in all, such as 5M.", metavar="TOKENS", panel=_SEARCH),
+    ] = None,
+    for_: Annotated[
+        str | None, option("Also say how many PTUs this load needs.", "--for", metavar="RATE", panel=_SEARCH)
+    ] = None,
+    fresh: Annotated[
+        bool, option("Begin anew, though a search like this one was interrupted.", "--fresh", panel=_SEARCH)
+    ] = False,
+    endpoint: options.Endpoint = None,
+    deployment: options.Deployment = None,
+    api_version: options.ApiVersion = None,
+    api_style: options.ApiStyle = None,
+    api: options.Api = None,
+    auth: options.Auth = "auto",
+    key_env: options.KeyEnv = None,
+    scope: options.Scope = None,
+    header: options.Header = None,
+    trust_target: options.TrustTarget = False,
+    ca_file: options.CaFile = None,
+    model: options.Model = None,
+    ptu: options.Ptu = None,
+    type_: options.Type = None,
+    ratio: options.Ratio = None,
+    tpm_per_ptu: options.TpmPerPtu = None,
+    simulate: options.Simulate = None,
+    cloud: options.Cloud = None,
+    place: options.Place = None,
+    results: options.Results = Path("results"),
+    gzip: options.Gzip = False,
+    as_json: Annotated[bool, option("Print one JSON document instead of tables.", "--json", panel=OUTPUT)] = False,
+) -> None:
+    """Find the highest call rate that the target sustains.
+
+    Saturates it first, then measures one rate after the other. An
+    interrupted search goes on where it stopped.
+
+    Exit codes: 0 a rate was found, 2 usage or workload, 3 no rate passes,
+    4 a step is not valid, 5 the target refused, 130 stopped by a signal.
+    """
+    from ptubench import capacity_run
+    from ptubench.commands import RunOptions
+    from ptubench.target.model import TargetOptions
+
+    asked = RunOptions(
+        workload=workload,
+        target=TargetOptions(
+            endpoint=endpoint,
+            deployment=deployment,
+            api_version=api_version,
+            api_style=api_style,
+            api=api,
+            key_env=key_env,
+            auth=auth,
+            header=tuple(header or ()),
+            model=model,
+            ptu=ptu,
+            type=type_,
+            ratio=ratio,
+            tpm_per_ptu=tpm_per_ptu,
+            cloud=cloud,
+            scope=scope,
+            trust_target=trust_target,
+            simulate=simulate,
+            ca_file=ca_file,
+        ),
+        overrides=tuple(set_ or ()),
+        rate=rate,
+        duration=duration,
+        seed=seed,
+        on_429=on_429,
+        place=place,
+        workers=workers,
+        results=results,
+        compress=gzip,
+    )
+    ready = capacity_run.prepare(
+        capacity_run.CapacityOptions(
+            run=asked,
+            virtual=virtual,
+            fresh=fresh,
+            within=within,
+            steps=steps,
+            step=step,
+            max_time=max_time,
+            max_tokens=max_tokens,
+            wanted=for_,
+        ),
+        os.environ,
+    )
+    _agree(ready, yes=yes)
+    answer = _run(ready)
+    if as_json:
+        print_json(answer)
+    else:
+        from ptubench.report import capacity as report
+
+        print_view(report.render(answer))
+    if code := _exit_code(answer):
+        raise typer.Exit(code)
+
+
+def _agree(ready: Any, *, yes: bool) -> None:
+    """Ask before others are hurt."""
+    if ready.simulated or yes:
+        return
+    from ptubench.report import text
+
+    said = f"this drives {text.clean(ready.name)} to 100 %; other callers will get 429"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(f"{said}; add --yes to go on without being asked")
+    if not typer.confirm(f"{said}. Go on?", err=True):
+        raise UsageError("not begun, as you said no; nothing was sent")
+
+
+def _run(ready: Any) -> dict[str, Any]:
+    """The search with its live view."""
+    from ptubench import capacity_run
+    from ptubench.report import live, text
+
+    console = text.console(stderr=True)
+
+    def say(line: str) -> None:
+        console.print(text.untrusted(line, limit=400), soft_wrap=True)
+
+    if ready.options.virtual:
+        return capacity_run.run(ready, say=say, watch=lambda _: None)
+    kind = "simulated" if ready.simulated else ready.prepared.target.kind
+    title = live.title(kind, ready.prepared.workload.name, ready.name)
+    # Standard output is for the results alone, whatever the user's own client prints.
+    with live.View(console, title) as view, contextlib.redirect_stdout(sys.stderr):
+        return capacity_run.run(ready, say=say, watch=view.update)
+
+
+def _exit_code(answer: dict[str, Any]) -> int:
+    if answer["ended"] == "stopped":
+        return Exit.STOPPED
+    return Exit.GOOD if answer["result"] is not None else Exit.CHECK
