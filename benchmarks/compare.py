@@ -11,7 +11,7 @@ deployments on the virtual clock:
 - overloaded: other requests on a deployment that takes 85 % of them, with a shallow and a deep bucket; nothing differs.
 
 A false word is `better` or `worse` where nothing differs; at a 5 % level one in twenty is right. Intervals are Wilson's
-95 % binomial ones. About five minutes for 200 pairs on two idle cores.
+95 % binomial ones. About ten minutes for 200 pairs on two cores.
 """
 
 import argparse

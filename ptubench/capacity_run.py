@@ -92,7 +92,7 @@ def prepare(options: CapacityOptions, env: Mapping[str, str]) -> Ready:
             rules=(*default, *(rule for rule in prepared.rules if rule not in beside)),
             beside=beside,
             # Where nothing at all may be refused there is no curve to go by, and none where almost all may.
-            goal=Goal(limit=limit if 0 < limit < 0.9 else None, within=within, most=options.steps or MOST),  # noqa: PLR2004
+            goal=Goal(limit=limit if 0 < limit < 0.9 else None, within=within, most=options.steps or MOST),
             capacity=prepared.capacity,
             window=_read("--step", units.duration, options.step),
             max_time=_read("--max-time", units.duration, options.max_time),
@@ -119,9 +119,7 @@ def run(ready: Ready, *, say: Say, watch: Callable[[Progress], None]) -> dict[st
     found = drive.search(
         ready.asked, place, _virtual(prepared, place) if virtual_ else _real(prepared, place, say, watch), say
     )
-    told = answers.answer(
-        ready.asked, found, target=describe(prepared.target), virtual=virtual_, wanted=ready.wanted
-    )
+    told = answers.answer(ready.asked, found, target=describe(prepared.target), virtual=virtual_, wanted=ready.wanted)
     told |= {"folder": str(place)}
     if found.ended != "stopped":
         folder.finish(place, told)
@@ -164,7 +162,8 @@ def _share(text: str | None) -> float:
     within = _read("--within", units.share, text)
     if within is None:
         return WITHIN
-    if not 0.005 <= within <= 0.5:  # noqa: PLR2004 - half a percent takes days of load, and half is no answer
+    # Half a percent takes days of load, and half is no answer.
+    if not 0.005 <= within <= 0.5:
         raise UsageError(f"--within {text}: write a share from 0.5% to 50%")
     return within
 

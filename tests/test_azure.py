@@ -524,6 +524,13 @@ def test_who_may_not_ask_waits_for_nothing(azure, refusal):
     assert len(azure.asked) == 1
 
 
+def test_failures_that_pass_are_waited_for_no_longer_than_said(azure):
+    azure.script = [Refusal(503)] * 100
+    _, clock, _ = waited(azure, wait=60.0)
+
+    assert clock.now <= 60
+
+
 def test_ctrl_c_ends_the_wait_and_keeps_what_is_there(azure):
     azure.requests = {("200", "False"): each(40)}
 

@@ -1,5 +1,8 @@
 """What throttling, spillover and Azure's figures once got wrong, each as it was found."""
 
+import asyncio
+import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +10,16 @@ import pytest
 
 import runs
 from ptubench.analysis.summary import summarize
+from ptubench.cli.show import print_json
 from ptubench.client.exchange import Exchange
+from ptubench.engine.reach import Aim, reach
 from ptubench.errors import UsageError
 from ptubench.record import Monitor, Series
 from ptubench.sim.options import from_mapping
-from ptubench.target.model import TargetOptions
+from ptubench.target.model import Target, TargetOptions
 from ptubench.target.resolve import request_headers, resolve_target
 from ptubench.waits import LONGEST, retry_after
+from simulated import simulated
 
 START = int(runs.STARTED.timestamp())
 IMPOSSIBLE = [1e308, -1e308, -5.0]
@@ -88,3 +94,25 @@ def test_options_that_agree_with_what_is_simulated_are_fine_and_the_files_target
 def test_high_demand_of_a_ptu_deployment_is_refused() -> None:
     with pytest.raises(UsageError, match="say type=standard too"):
         from_mapping({"model": "gpt-4.1", "ptu": 50, "demand": "5%"})
+
+
+def test_json_on_a_terminal_obeys_no_character_of_a_server(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    told = {"model": "\x9b31m\x7f\u202egpt\u2028ü"}
+    print_json(told)
+    printed = capsysbinary.readouterr().out.decode()
+
+    assert json.loads(printed) == told
+    assert {char for char in printed if not char.isprintable()} <= {"\n"}
+
+
+def test_a_declared_ptu_that_is_answered_by_a_standard_simulation_stays_as_declared(tmp_path: Path) -> None:
+    async def reached(url: str) -> Target:
+        options = TargetOptions(endpoint=url, deployment="d", api_version="v", model="gpt-4.1", ptu=50)
+        aim = Aim(target=resolve_target(options, {}, {}, workload_name="w"), headers={}, credential=None)
+        async with contextlib.AsyncExitStack() as stack:
+            return (await reach(aim, runs.WORKLOAD, stack, ca_file=None, say=print)).target
+
+    with simulated(tmp_path, type="standard") as server:
+        target = asyncio.run(reached(server.url))
+
+    assert (target.kind, target.ptu, target.type) == ("simulated", 50, None)

@@ -161,6 +161,24 @@ def test_the_types_stand_side_by_side():
     }
 
 
+def test_the_formula_answers_with_a_size_as_the_calculator_does():
+    demand, one = load([1000, 900]), capacity("gpt-5.2", 1)
+    told = estimate.formula(demand, one, headroom=0.9, sizes=(50, 50))
+
+    assert told["ptu"] == sizing.deployable(told["raw"], (50, 50)) == estimate.types(
+        sizing.need(demand, one, headroom=0.9), {"regional": (50, 50)}
+    )["regional"]["ptu"]
+    assert estimate.formula(demand, one, headroom=0.9)["ptu"] is None
+
+
+def test_tokens_without_calls_have_no_mean_call():
+    nothing = np.zeros(1)
+    demand = sizing.Demand(calls=nothing, prompt=nothing + 6000, cached=nothing, completion=nothing, minutes=1)
+    told = estimate.formula(demand, capacity("gpt-4.1", 1), headroom=0.9)
+
+    assert (told["prompt_tokens"], told["completion_tokens"], told["raw"]) == (None, None, 2)
+
+
 def test_three_cached_shares_are_compared():
     told = estimate.cached(
         load([100], cached=500), capacity("gpt-4.1", 1), {"global": (15, 5)}, headroom=1, measured=0.2
@@ -205,6 +223,18 @@ def test_the_best_mix_is_never_dearer_than_ptus_for_all_or_for_none(calls, cache
     assert mix.total <= alone * (1 + 1e-9)
     assert mix.total <= largest * 221 * (1 + 1e-9)
     assert 0 <= mix.diverted <= 1
+
+
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=30), st.floats(0, 400), st.sampled_from([(15, 5), (25, 50)]))
+def test_no_other_size_mixes_cheaper(calls, ptu_month, offered):
+    demand, one = load([*calls, 1]), capacity("gpt-4.1", 1)
+    paid = money.as_you_go(demand, LIST.models["gpt-4.1"], 1.0)
+    sizes = sizing.all_up_to(sizing.need(demand, one, headroom=1).peak, offered)
+
+    def best(of):
+        return money.best_mix(demand, paid, one, hours=730, sizes=of, ptu_month=ptu_month)
+
+    assert best(sizes).total == pytest.approx(min(best([ptu]).total for ptu in sizes))
 
 
 def test_a_base_load_with_a_peak_is_cheapest_mixed():
@@ -311,6 +341,27 @@ def test_a_table_of_prices_that_is_none_is_one_sentence(text, fault, tmp_path):
     assert str(caught.value).startswith(f"--prices {tmp_path / 'prices.yaml'}: ")
     assert fault in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("ptu: {regional: {hour: -1, source: me}}", "ptu.regional: Expected `float` >= 0.0 - at `$.hour`"),
+        ("models: {gpt-5: {input: 1, source: me}}", "models.gpt-5: Object missing required field `output`"),
+    ],
+)
+def test_a_broken_price_is_named(text, place, tmp_path):
+    with pytest.raises(UsageError) as caught:
+        written(tmp_path, f"dated: 2026-12-01\n{text}\n")
+
+    assert f": {place}; docs/" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["gpt-4.1", "GPT-4.1", "gpt-4.1-2025-04-14"])
+def test_a_price_is_found_by_every_name_of_its_model(name, tmp_path):
+    own = written(tmp_path, f"dated: 2026-12-01\nmodels: {{{name}: {{input: 1, output: 2, source: me}}}}\n")
+
+    assert own.of_model("gpt-4.1") == own.of_model("gpt-4.1-2025-04-14") == Price(input=1, output=2, source="me")
 
 
 def test_prices_that_are_not_there_are_named(tmp_path):

@@ -111,7 +111,7 @@ def findings(run: Run, *, window: Window, ratio: float | None = None) -> Finding
         cached_share=cached,
         unknown=(
             *([why] if why else ()),
-            *(_of_account(own, found) if found is not None else ()),
+            *(_of_account(own, found, _ptu(target)) if found is not None else ()),
             *_of_speed(fast, known_level=found is not None and found.depth is not None),
             *(() if output is not None else ("output lengths: none were asked for, or no answer told its own",)),
             *(() if cached is not None else ("cached share: no answer told how much of its prompt was cached",)),
@@ -173,11 +173,13 @@ def _levels(answered: Requests, account: Ledger | None, found: Drained | None) -
     return account.level(answered.sent, drain=drain, ratio=found.ratio_used) / (drain * found.depth.value)
 
 
-def _of_account(own: Attempts, found: Drained) -> list[str]:
+def _of_account(own: Attempts, found: Drained, size: int | None) -> list[str]:
     """What a saturated run does not tell, and how far its capacity is to be believed."""
     said = []
     admitted = rates.admitted(own) & own.by_target & (own.status < 400)
     untold = float(np.count_nonzero(admitted & ~rates.told(own))) / max(1, int(np.count_nonzero(admitted)))
+    if size is None:
+        said.append("capacity of one PTU: the run does not say how many it had; run with --ptu")
     if untold > _UNTOLD:
         said.append(
             f"{share_text(untold)} of the admitted calls told no usage: the capacity may be higher by about that"
@@ -207,8 +209,11 @@ def _of_speed(found: Speed, *, known_level: bool) -> list[str]:
         if found.prefill is None:
             said.append("TTFT by prompt length: the prompts are too much alike; it is taken as that of the run's own")
         if found.load is None:
-            how = "the load hardly varied" if known_level else "how full the bucket was is not known"
-            said.append(f"TTFT by load: {how}; it is taken as that at the load of the run")
+            said.append(
+                "TTFT by load: the bucket was about as full all the while; it is taken as that of the run"
+                if known_level
+                else "TTFT by load: how full the bucket was is not known; what is assumed of its growth stands"
+            )
     if found.tbt is None:
         said.append(f"time between tokens: fewer than {FEWEST} answers showed it")
     return said
@@ -252,7 +257,12 @@ def plain(found: Findings) -> dict[str, Any]:
         "ptu": found.ptu,
         "published": None
         if found.published is None
-        else {"tpm": found.published.tpm, "ratio": found.published.weights.output, "source": found.published.source},
+        else {
+            "tpm": None if found.ptu is None else found.published.tpm,
+            "tpm_per_ptu": found.published.tpm_per_ptu,
+            "ratio": found.published.weights.output,
+            "source": found.published.source,
+        },
         "found": {
             name: None if one is None else {"value": one.value, "ci95": [one.low, one.high]}
             for name, one in figures.items()

@@ -6,7 +6,8 @@ their positions. Infinity is a request that was never answered, NaN one for whic
 
 Around the difference d stands d ± t · s · √(b / (b − 1)), s the standard deviation of the resampled differences, t the 97.5 %
 point of Student's distribution with b − 1 degrees of freedom, b the number of blocks. Measured (benchmarks/compare.py),
-it holds its level better than the percentiles of the resampled differences, which are too wide for paired quantiles.
+it holds its level better than the percentiles of the resampled differences, which are too wide for paired quantiles; they are
+taken where a resample lands on a request that was never answered.
 """
 
 import math

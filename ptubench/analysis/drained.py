@@ -25,6 +25,7 @@ FEWEST = 10
 TOLD = 0.10
 """Half of its interval, as a share of a figure, up to which a figure is told."""
 
+_SHALLOW = 2.0  # seconds: 429s that come sooner are of a bucket that was not empty before
 _POINTS = 120  # refusals close to each other say the same
 _PART = 20  # a pair of refusals is at least this part of all apart: what jitter makes of closer ones is no rate
 _IDLE = 0.1  # seconds between two refusals that the drain does not explain: more, and the bucket ran empty
@@ -85,11 +86,14 @@ def drained(ledger: Ledger, refusals: Refusals, *, ratio: float, typed: bool, li
         found = _ratio(np.stack((prompt, completion), axis=1), full_until, stretch)
     used = ratio if typed or found is None or found.holds(ratio) or found.near(ratio) else found.value
     charged = prompt + used * completion
-    admitted = _rate(line(charged[:, None], at, stretch))
+    # A ratio that was found is as unsure as it is; one that was published is taken for granted.
+    weight = float(used * np.ptp(completion) / np.ptp(charged))
+    unsure = 0.0 if found is None or used != found.value else found.half * weight
+    admitted = _rate(line(charged[:, None], at, stretch), unsure)
     if admitted is None:
         return None
     exactly = None if after is None else line(charged[:, None], full_until, stretch)
-    by_retry_after = _rate(exactly)
+    by_retry_after = _rate(exactly, unsure)
     depth = None
     if limited and exactly is not None and by_retry_after is not None:
         first = float(refusals.at[told][0]), float(refusals.retry_after[told][0])
@@ -147,11 +151,12 @@ def _highest(full_until: Floats, charged: Floats) -> float | None:
     return highest if highest > 0 else None
 
 
-def _rate(found: Line | None) -> Found | None:
-    """1 / slope; None where the interval does not leave the order of magnitude."""
+def _rate(found: Line | None, unsure: float = 0.0) -> Found | None:
+    """1 / slope; None where the interval is too wide to be of use. `unsure` is what else is, as a share of the slope."""
     if found is None:
         return None
-    slope, half = float(found.slopes[0]), found.error([1.0])
+    slope = float(found.slopes[0])
+    half = float(np.hypot(found.error([1.0]), unsure * slope))
     if slope <= 0 or half > TOLD * slope:
         return None
     return Found(value=1 / slope, low=1 / (slope + half), high=1 / (slope - half))
@@ -178,4 +183,4 @@ def _depth(ledger: Ledger, first: tuple[float, float], drain: Found, *, ratio: f
     value, ends = seconds(drain.value), sorted((seconds(drain.low), seconds(drain.high)))
     around = 2 * noise  # a retry-after is rounded up, and so by half of its step on average
     found = Found(value=value, low=min(value, ends[0]) - around, high=max(value, ends[1]) + around)
-    return found if found.low > 0 and found.half <= 2 * TOLD else None
+    return found if value >= _SHALLOW and found.half <= 2 * TOLD else None

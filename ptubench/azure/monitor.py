@@ -107,8 +107,9 @@ def ask(
     """
     series: list[Series] = []
     errors: dict[str, str] = {}
+    until = of.by.clock() + patience
     for question in questions:
-        for name, found in answers(of, span, question, patience):
+        for name, found in answers(of, span, question, max(0.0, until - of.by.clock())):
             if isinstance(found, rest.Failure):
                 errors[name] = str(found)
             else:

@@ -32,9 +32,7 @@ def capacity(
     virtual: Annotated[
         bool, option("On a virtual clock, in seconds; needs --simulate.", "--virtual", panel=_SEARCH)
     ] = False,
-    yes: Annotated[
-        bool, option("Don't ask before a real target is driven to 100 %.", "--yes", panel=_SEARCH)
-    ] = False,
+    yes: Annotated[bool, option("Don't ask before a real target is driven to 100 %.", "--yes", panel=_SEARCH)] = False,
     within: Annotated[
         str | None,
         option("How near the answer must be: half its interval; default: 3%.", metavar="SHARE", panel=_SEARCH),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from ptubench import __version__
-from ptubench.cli import compare, init, report, run, simulate, size
+from ptubench.cli import capacity, compare, init, report, run, simulate, size
 from ptubench.errors import Exit, PtubenchError
 from ptubench.secret import shown
 
@@ -36,7 +36,7 @@ def _root(
     pass
 
 
-for _command in (run.run, size.size, report.report, compare.compare, init.init):
+for _command in (run.run, size.size, capacity.capacity, report.report, compare.compare, init.init):
     app.command()(_command)
 
 

@@ -5,11 +5,15 @@
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from ptubench.errors import MeasurementLost
+
+_NOT_FOR_TERMINALS = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that JSON lets stand and terminals obey: more control characters, and changes of direction."""
 
 
 def show(summary: dict[str, Any], *, as_json: bool) -> None:
@@ -38,8 +42,10 @@ def print_json(value: Any) -> None:
     """Print one JSON document."""
     import msgspec
 
+    document = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    safe = _NOT_FOR_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
     with _written():
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+        sys.stdout.buffer.write(safe.encode() + b"\n")
         sys.stdout.flush()
 
 

@@ -136,7 +136,7 @@ def _seen_simulated(target: Target, text: str) -> Target:
     known = msgspec.structs.replace(target, kind="simulated", model=target.model or model)
     if known.ptu is None and re.fullmatch(r"[1-9][0-9]{0,8}", ptu):
         known = msgspec.structs.replace(known, ptu=int(ptu), ptu_source="the simulated deployment says so")
-    if known.type is None and ptu == "standard":
+    if known.type is None and known.ptu is None and ptu == "standard":
         known = msgspec.structs.replace(known, type="standard")
     return known
 

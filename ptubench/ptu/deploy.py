@@ -3,6 +3,7 @@
 Source: Azure AI documentation, provisioned-get-started (2026-09-11), and the Azure CLI's `az cognitiveservices`.
 """
 
+import re
 import shlex
 
 from ptubench.ptu.catalogue import Model
@@ -13,6 +14,7 @@ SKUS = {
     "regional": "ProvisionedManaged",
 }
 """What Azure calls the deployment types."""
+_OPENAI = re.compile(r"gpt-|o\d")
 
 
 def quota(type_: str) -> str:
@@ -34,7 +36,7 @@ def create(name: str, model: Model | None, type_: str, ptu: int) -> str:
     """
     version = (model.version if model is not None else None) or "VERSION"
     served = model.name if model is not None else name
-    publisher = "OpenAI" if served.startswith(("gpt-", "o")) else "PUBLISHER"
+    publisher = "OpenAI" if _OPENAI.match(served) else "PUBLISHER"
     return " ".join(
         (
             "az cognitiveservices account deployment create --name RESOURCE --resource-group GROUP",

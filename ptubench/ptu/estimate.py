@@ -11,31 +11,40 @@ from ptubench.ptu.capacity import Capacity
 from ptubench.ptu.sizing import Demand, Need, Sizes
 
 
-def formula(demand: Demand, one: Capacity, *, headroom: float) -> dict[str, Any]:
-    """The inputs of the calculator, and raw PTU; `one` is the capacity of a single PTU.
+def formula(demand: Demand, one: Capacity, *, headroom: float, sizes: Sizes | None = None) -> dict[str, Any]:
+    """The inputs of the calculator, and what it comes to.
+
+    Args:
+        demand: minute by minute.
+        one: the capacity of a single PTU.
+        headroom: the share of its capacity that a deployment may use in the busiest minute.
+        sizes: what can be deployed; None where nobody knows.
 
     Returns:
         mean_rpm, peak_rpm: calls a minute.
-        prompt_tokens, cached_tokens, completion_tokens: means of a call.
+        prompt_tokens, cached_tokens, completion_tokens: means of a call; None where no calls were counted.
         cached_share: of the prompt tokens.
         tpm_mean, tpm_peak: normalized tokens a minute.
         raw_mean, raw, raw_headroom: PTU for the mean, for the busiest minute, and for it at the headroom's share.
+        ptu: the deployable size for `raw`, as the calculator answers.
         headroom: that share.
     """
-    calls, prompt, cached = (float(column.sum()) for column in (demand.calls, demand.prompt, demand.cached))
+    columns = (demand.calls, demand.prompt, demand.cached, demand.completion)
+    calls, prompt, cached, completion = (float(column.sum()) for column in columns)
     need = sizing.need(demand, one, headroom=headroom)
     return {
         "mean_rpm": calls / demand.minutes,
         "peak_rpm": float(demand.calls.max()),
-        "prompt_tokens": prompt / calls,
-        "cached_tokens": cached / calls,
+        "prompt_tokens": prompt / calls if calls else None,
+        "cached_tokens": cached / calls if calls else None,
         "cached_share": cached / prompt if prompt else 0.0,
-        "completion_tokens": float(demand.completion.sum()) / calls,
+        "completion_tokens": completion / calls if calls else None,
         "tpm_mean": need.mean * one.tpm,
         "tpm_peak": need.peak * one.tpm,
         "raw_mean": need.mean,
         "raw": need.peak,
         "raw_headroom": need.headroom,
+        "ptu": None if sizes is None else sizing.deployable(need.peak, sizes),
         "headroom": headroom,
         "weights": {"input": one.weights.input, "cached": one.weights.cached, "output": one.weights.output},
         "tpm_per_ptu": one.tpm_per_ptu,

@@ -5,7 +5,8 @@ prices are `ptu.prices`; hourly billing by the minute from creation to deletion 
 Azure AI documentation, provisioned-throughput-billing (2026-05-22).
 """
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +77,7 @@ def break_even(month: float | None, hour: float | None) -> float | None:
 
 
 def best_mix(
-    demand: Demand, money: Floats, one: Capacity, *, hours: float, sizes: Iterable[int], ptu_month: float
+    demand: Demand, money: Floats, one: Capacity, *, hours: float, sizes: Sequence[int], ptu_month: float
 ) -> Mix:
     """The cheapest of 0 PTU and `sizes` where what is above them, minute by minute, goes to Standard.
 
@@ -87,7 +88,7 @@ def best_mix(
         money: what each minute would cost on Standard (`as_you_go`).
         one: the capacity of a single PTU.
         hours: of this load per month.
-        sizes: deployable ones.
+        sizes: deployable ones, ascending.
         ptu_month: money per PTU and month.
     """
     tokens = demand.normalized(one)
@@ -105,4 +106,6 @@ def best_mix(
             diverted_cost=float((money * share).sum()) * scale,
         )
 
-    return min((mixed(ptu) for ptu in (0, *sizes)), key=lambda mix: mix.total)
+    # Each PTU takes over no more than the one before it, so that from the cheapest size on the total only rises.
+    best = bisect_left(range(len(sizes) - 1), True, key=lambda at: mixed(sizes[at + 1]).total >= mixed(sizes[at]).total)
+    return min((mixed(ptu) for ptu in (0, *sizes[best : best + 1])), key=lambda mix: mix.total)

@@ -68,8 +68,14 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def of_model(self, model: str) -> Price | None:
         """The price of a model's tokens, also by its name with a version date ("gpt-4.1-2025-04-14")."""
-        known = catalogue.find(model)
-        return self.models.get(model if known is None else known.name)
+        wanted = _name(model)
+        return next((price for name, price in self.models.items() if _name(name) == wanted), None)
+
+
+def _name(model: str) -> str:
+    """As the catalogue spells it, where it knows it."""
+    known = catalogue.find(model)
+    return model if known is None else known.name
 
 
 def find(model: str) -> Price | None:
@@ -126,4 +132,16 @@ TYPES = ("global", "datazone", "regional")
 def _read(text: str) -> Prices:
     # Every scalar as text: no YAML reader's guess turns a date or a name into something else.
     plain = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - it makes text, lists and mappings and nothing else
+    for part, form in (("ptu", PtuPrice), ("models", Price)):
+        entries = plain.get(part) if isinstance(plain, dict) else None
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
+            _entry(f"{part}.{shown(name)}", entry, form)
     return msgspec.convert(plain, Prices, strict=False)
+
+
+def _entry(place: str, entry: object, form: type[msgspec.Struct]) -> None:
+    """Refuse a broken price by its name, which msgspec leaves out."""
+    try:
+        msgspec.convert(entry, form, strict=False)
+    except msgspec.ValidationError as exc:
+        raise msgspec.ValidationError(f"{place}: {exc}") from None

@@ -106,12 +106,9 @@ def around(need: Need, sizes: Sizes, *, most: int = MOST_SIZES) -> list[int]:
     centre = deployable(need.headroom, sizes)
     enough = deployable(need.mean, sizes)
     low, high = _below(enough, sizes) or enough, deployable(centre + 1, sizes)
-    whole = _between(low, high, sizes)
-    if len(whole) <= most:
-        return whole
     near = _between(_below(centre, sizes) or centre, high, sizes)
-    far = [size for size in whole if size < near[0]]
-    step = math.ceil(len(far) / (most - len(near)))
+    far = _between(low, near[0], sizes)[:-1]
+    step = max(1, math.ceil(len(far) / (most - len(near))))
     return [*far[::step], *near]
 
 
@@ -136,10 +133,7 @@ def all_up_to(raw: float, sizes: Sizes) -> list[int]:
 
 def _between(low: int, high: int, sizes: Sizes) -> list[int]:
     """All deployable sizes from `low` to `high`, both deployable."""
-    found = [low]
-    while found[-1] < high:
-        found.append(deployable(found[-1] + 1, sizes))
-    return found
+    return [low, *range(deployable(low + 1, sizes), high + 1, sizes[1])]
 
 
 def _below(ptu: int, sizes: Sizes) -> int | None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ptubench.analysis import names
 from ptubench.ptu.sizing import TYPES
-from ptubench.report import size_money, words
+from ptubench.report import calibration, size_money, words
 from ptubench.report import usage as usage_report
 from ptubench.report.latency import in_unit
 from ptubench.report.text import Encodable, clean, sheet, untrusted
@@ -31,6 +31,7 @@ def render(answer: Answer) -> RenderableType:
     sections = (
         _formula,
         _cached,
+        _calibration,
         _history,
         _sizes,
         _rules,
@@ -117,6 +118,10 @@ def _history(answer: Answer) -> RenderableType | None:
     return None if answer["usage"] is None else usage_report.usage(answer["usage"])
 
 
+def _calibration(answer: Answer) -> RenderableType | None:
+    return None if answer["calibration"] is None else calibration.calibration(answer["calibration"])
+
+
 def _sizes(answer: Answer) -> RenderableType | None:
     """What each size makes of the load."""
     if answer["by"] == "history":  # whose own table has them
@@ -189,8 +194,12 @@ _SHORT = {
 
 def _how(answer: Answer) -> list[str]:
     """Where the figures come from, and whether what is assumed matters."""
-    assumed = answer["assumptions"]["simulated"]
+    simulated, sources = answer["assumptions"]["simulated"] or {}, answer["assumptions"]["sources"]
+    measured = [name for name in simulated if sources.get(name, "as typed") != "as typed"]
+    assumed = {name: value for name, value in simulated.items() if name not in measured}
     lines = [_FOUND[answer["by"]], *([f"assumed: {words.assumed(assumed)}"] if assumed else [])]
+    if measured and answer["by"] == "simulation":
+        lines.append(f"{clean(sources[measured[0]], 200)}: {', '.join(measured)}")
     if any(_hidden(size) for size in answer["sizes"]):
         lines.append(
             "a bucket that is empty at the start absorbs an overload for minutes: in the long run, sizes used over 100 % refuse the rest"

@@ -15,7 +15,8 @@ _FIGURES = ("mean", "p50", "p95", "p99", "max")
 
 def usage(told: Mapping[str, Any]) -> RenderableType:
     """Where it comes from, what was asked for, the PTU it needs, and what each size would have refused."""
-    return Group(*_heading(told), Text(), _needs(told), Text(), _sizes(told), *_remarks(told))
+    sizes = [Text(), _sizes(told)] if told["sizes"] else []
+    return Group(*_heading(told), Text(), _needs(told), *sizes, *_remarks(told))
 
 
 def _heading(told: Mapping[str, Any]) -> list[Text]:

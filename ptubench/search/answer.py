@@ -17,13 +17,15 @@ from ptubench.units import duration_text
 SCHEMA_VERSION = 1
 
 
-def answer(asked: Asked, found: Found, *, target: Mapping[str, Any], virtual: bool, wanted: float | None) -> dict[str, Any]:
+def answer(
+    asked: Asked, found: Found, *, target: Mapping[str, Any], virtual: bool, wanted: float | None
+) -> dict[str, Any]:
     """The answer (schema_version 1); rates in calls a minute, tokens, seconds, shares in 0…1.
 
     Args:
         asked: what was searched.
         found: what was found.
-        target: as run files describe it.
+        target: as it was resolved; what the steps say of it stands over that.
         virtual: whether it was searched on the virtual clock.
         wanted: calls a second of a load for which the PTUs are to be told.
 
@@ -31,6 +33,8 @@ def answer(asked: Asked, found: Found, *, target: Mapping[str, Any], virtual: bo
         `result`: {rpm, low, high, by, tpm_normalized, per_ptu}; None where no rate passed or none was measured. `capacity`: what
         was admitted at saturation, beside the published figure. `curve`: refused ratio and latency by rate, ascending.
     """
+    if found.full:
+        target = found.full[0].target
     result = None if found.last is None else found.last.result
     ptu = target.get("ptu")
     capacity = _capacity(asked, found, ptu)
@@ -44,7 +48,7 @@ def answer(asked: Asked, found: Found, *, target: Mapping[str, Any], virtual: bo
         "capacity": capacity,
         "for": None if wanted is None or result is None else _wanted(wanted, result, target),
         "curve": _curve(found),
-        "steps": [step.row for step in (*found.full, *found.tried)],
+        "steps": [*(full.row for full in found.full), *(tried.row for tried in found.tried)],
         "rules": [rule.text for rule in asked.rules],
         "not_judged": [rule.text for rule in asked.beside],
         "spent": {"seconds": found.spent.seconds, "tokens": found.spent.tokens, "steps_read": found.read},
@@ -73,15 +77,16 @@ def _capacity(asked: Asked, found: Found, ptu: int | None) -> dict[str, Any] | N
 
 def _result(result: Result, capacity: dict[str, Any] | None, ptu: int | None) -> dict[str, Any]:
     rpm = result.rate * 60
-    per_call = None
-    if capacity is not None and capacity["tpm_normalized"] is not None:
-        per_call = capacity["tpm_normalized"] / capacity["rpm"]
+    tpm = None if capacity is None else capacity["tpm_normalized"]
+    if capacity is not None and tpm is not None:
+        # Above the capacity the rest is refused.
+        tpm *= min(1.0, rpm / capacity["rpm"])
     return {
         "rpm": rpm,
         "low": result.low * 60,
         "high": result.high * 60,
         "by": result.by,
-        "tpm_normalized": None if per_call is None else rpm * per_call,
+        "tpm_normalized": tpm,
         "per_ptu": rpm / ptu if ptu else None,
     }
 

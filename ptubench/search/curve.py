@@ -1,16 +1,16 @@
 """Refused ratio against call rate: the curve through the steps of a search, and the rate at which it reaches a limit.
 
 A bucket of K calls that drains c calls a second and is offered ρ · c of them at random is, seen from afar, a Brownian motion
-with drift ρ − 1 and variance σ² per drained call between two reflecting ends. What it loses at the upper end is
+with drift u = 1 − 1/ρ and variance σ² per offered call, between two reflecting ends. What it loses at the upper end is
 
-    refused ratio p = (1 − 1/ρ) / (1 − exp(−2 (ρ − 1) κ)),  κ = K / σ²;  1 / (2 κ) at ρ = 1;  → 1 − 1/ρ far above
+    refused ratio p = u / (1 − exp(−2 u κ)),  κ = K / σ²;  1 / (2 κ) where u = 0;  → u far above
 
 (Harrison, Brownian Motion and Stochastic Flow Systems, 1985, section 5.5; drift and variance of two-sided regulated
 Brownian motion). Two numbers, c and κ, are fitted; that neither is Azure's does not matter as long as the curve has this shape:
 flat at 0, bending near the capacity, then the straight overload.
 
 Refusals come in bursts. Between two of them the bucket must come down and fill again, so that of n calls the number of
-refusals varies φ times as much as that of independent ones, φ about 1 / (|ρ − 1| + 3 / (2 κ)): σ² / 3 per call at ρ = 1
+refusals varies φ times as much as that of independent ones, φ about 1 / (|u| + 3 / (2 κ)): σ² / 3 per call at u = 0
 (Williams, "Asymptotic variance parameters for the boundary local times of reflected Brownian motion on a compact interval",
 J. Appl. Prob. 29, 1992), the bursts of a bucket that is seldom full below, the arrivals' own variance above.
 
@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_CAPACITIES = np.linspace(0.85, 1.15, 241)
-_DEPTHS = np.geomspace(0.5, 20_000, 161)
+_CAPACITIES = np.linspace(0.88, 1.12, 161)
+_DEPTHS = np.geomspace(0.5, 20_000, 97)
 _SPREAD = 0.02
 """How far the capacity of the curve may be from what saturation measured, as a standard deviation."""
 _GUESS = 1.0
@@ -72,12 +72,14 @@ class Fit:
 
 def refused(load: Floats, depth: Floats) -> Floats:
     """Refused ratio at a load (share of the capacity) with a depth of κ calls; arrays that broadcast."""
-    exponent = 2 * (load - 1) * depth
+    drift = 1 - 1 / load
+    exponent = 2 * drift * depth
     near = np.abs(exponent) < 1e-6
     safe = np.where(near, 1.0, exponent)
     with np.errstate(over="ignore"):
-        ratio: Floats = np.where(near, 1 / (2 * depth), (1 - 1 / load) / -np.expm1(-safe))
-    return ratio
+        ratio: Floats = np.where(near, 1 / (2 * depth), drift / -np.expm1(-safe))
+    # A bucket of a few calls is too shallow to be seen from afar.
+    return np.minimum(ratio, 1.0)
 
 
 def load_at(limit: float, depth: Floats) -> Floats:
@@ -93,9 +95,9 @@ def load_at(limit: float, depth: Floats) -> Floats:
 def memory(load: float, depth: float) -> float:
     """Calls after which a bucket has forgotten how it started, by a factor of e.
 
-    The slowest mode of a Brownian motion between two reflecting ends: 1 / (μ² / 2 + π² / (2 κ²)) with drift μ = load − 1.
+    The slowest mode of a Brownian motion between two reflecting ends: 1 / (u² / 2 + π² / (2 κ²)).
     """
-    return float(1 / ((load - 1) ** 2 / 2 + np.pi**2 / (2 * depth**2)))
+    return float(1 / ((1 - 1 / load) ** 2 / 2 + np.pi**2 / (2 * depth**2)))
 
 
 def fit(steps: Sequence[Seen], saturated: Saturated, limit: float) -> Fit:
@@ -110,13 +112,12 @@ def fit(steps: Sequence[Seen], saturated: Saturated, limit: float) -> Fit:
     at = capacity * load_at(limit, _DEPTHS)[None, :]
     start = -(((_CAPACITIES[:, None] - 1) / _SPREAD) ** 2) / 2 - (np.log(depth / saturated.depth) / _GUESS) ** 2 / 2
     weights = _normalized(start)
+    told = [_likelihood(step, refused(step.rate / capacity, depth)) for step in steps]
     for _ in range(_ROUNDS):
         best = _means(weights, capacity, depth)
         worse = _scatter(steps, *best)
         log = start.copy()
-        for step in steps:
-            expected = refused(step.rate / capacity, depth)
-            counted = step.refused * np.log(np.maximum(expected, 1e-300)) - step.offered * expected
+        for step, counted in zip(steps, told, strict=True):
             log += counted / (worse * _bursts(step, *best))
         weights = _normalized(log)
     order = np.argsort(at, axis=None)
@@ -125,16 +126,21 @@ def fit(steps: Sequence[Seen], saturated: Saturated, limit: float) -> Fit:
     return Fit(rate=middle, low=low, high=high, capacity=best[0], depth=best[1])
 
 
+def _likelihood(step: Seen, expected: Floats) -> Floats:
+    """The logarithm of Poisson's, but for a constant."""
+    return step.refused * np.log(np.maximum(expected, 1e-300)) - step.offered * expected
+
+
 def _bursts(step: Seen, capacity: float, depth: float) -> float:
     """φ of a step: by the curve, or by the step itself where that is more."""
-    return max(1.0, step.bursts, 1 / (abs(step.rate / capacity - 1) + 1.5 / depth))
+    return max(1.0, step.bursts, 1 / (abs(1 - capacity / step.rate) + 1.5 / depth))
 
 
 def _scatter(steps: Sequence[Seen], capacity: float, depth: float) -> float:
     """How much further the steps lie from the curve than φ explains; at least `_LEAST`."""
     squares = 0.0
     for step in steps:
-        expected = step.offered * float(refused(np.float64(step.rate / capacity), np.float64(depth)))
+        expected = step.offered * float(refused(np.array(step.rate / capacity), np.array(depth)))
         squares += (step.refused - expected) ** 2 / max(expected * _bursts(step, capacity, depth), 1e-9)
     return max(_LEAST, squares / max(1, len(steps) - 2))
 
@@ -146,4 +152,5 @@ def _means(weights: Floats, capacity: Floats, depth: Floats) -> tuple[float, flo
 
 def _normalized(log: Floats) -> Floats:
     weights: Floats = np.exp(log - log.max())
-    return weights / weights.sum()
+    weights /= weights.sum()
+    return weights

@@ -8,9 +8,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from ptubench.analysis.checks import Rule
+from ptubench.load.plan import make_plan
 from ptubench.ptu.capacity import Capacity
 from ptubench.record import Line
 from ptubench.search import folder as folders
@@ -19,7 +20,7 @@ from ptubench.search.curve import Saturated
 from ptubench.search.next import Goal, Move, move
 from ptubench.search.steps import Lengths
 from ptubench.search.tried import Enough, Full, Lost, Spent, Tried, measured, saturation_of
-from ptubench.load.plan import make_plan
+from ptubench.units import duration_text
 from ptubench.workload.model import Workload
 
 Ended = Literal["completed", "max_time", "max_tokens", "not_saturated", "stopped"]
@@ -81,7 +82,7 @@ class Found:
     @property
     def spent(self) -> Spent:
         """By all steps, those that were read included."""
-        parts = [step.spent for step in (*self.full, *self.tried)]
+        parts = [*(full.spent for full in self.full), *(tried.spent for tried in self.tried)]
         return Spent(seconds=sum(p.seconds for p in parts), tokens=sum(p.tokens for p in parts))
 
 
@@ -134,14 +135,18 @@ class _Driver:
             path = self._made(Order(workload, "saturate", enough))
             if path is None:
                 return "stopped"
-            full = saturation_of(path, rate=rate)
+            full = saturation_of(path, rate=rate, capacity=asked.capacity)
             found.full.append(full)
             if (saturated := full.saturated) is not None and saturated.rate < rate:
                 found.fill = rate
                 found.lengths = steps.lengths(
                     asked.workload, saturated, fill=rate, limit=asked.goal.limit, window=asked.window
                 )
-                self._watch(f"saturated: {saturated.rate * 60:,.1f} calls/min are admitted")
+                each = duration_text(found.lengths.whole)
+                self._watch(
+                    f"saturated: {saturated.rate * 60:,.1f} calls/min are admitted; a step takes {each}, and there are at "
+                    f"most {asked.goal.most}"
+                )
                 return None
             rate *= 2
         return "not_saturated"

@@ -32,7 +32,7 @@ LIMIT = 0.01
 """The refused ratio that a search goes by where the workload has no other."""
 
 _MEMORIES = (2.0, 3.0)  # settling, and the window at least: what is left of the full bucket is under a tenth of it
-_SURE = 1.25  # fill longer than what was absorbed at the first time
+_SURE = 1.5  # fill longer than what was absorbed at the first time, when a burst may have ended it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,9 +142,7 @@ def _measure(rate: float, measure: float) -> float:
     return max(measure, FEWEST / rate)
 
 
-def _constant(
-    workload: Workload, stages: tuple[Stage, ...], *, warmup: float, rule: str, seed: int
-) -> Workload:
+def _constant(workload: Workload, stages: tuple[Stage, ...], *, warmup: float, rule: str, seed: int) -> Workload:
     made = msgspec.structs.replace(
         workload,
         load=msgspec.structs.replace(check(workload), stages=stages),

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ptubench.analysis import checks, rates
+from ptubench.analysis import checks, rates, saturation
 from ptubench.analysis.checks import Rule
 from ptubench.analysis.columns import Run, select
 from ptubench.analysis.gather import load
 from ptubench.analysis.stats import wilson
 from ptubench.analysis.summary import summary_of
 from ptubench.errors import MeasurementLost
+from ptubench.ptu.capacity import Capacity
 from ptubench.record import SPILLED, THROTTLED_IN_BAND, Attempt, Line
 from ptubench.search.curve import Saturated, Seen
 
@@ -52,6 +53,8 @@ class Full:
     saturated: Saturated | None
     spent: Spent
     row: dict[str, Any]
+    target: dict[str, Any]
+    """What answered, as the summary of the run says."""
     tpm_normalized: float | None
     """Admitted while the bucket was full; None where the weights of tokens are not known."""
 
@@ -96,31 +99,39 @@ def is_refused(attempt: Attempt) -> bool:
     return attempt.attempt == 0 and refused
 
 
-def saturation_of(path: Path, *, rate: float) -> Full:
+def saturation_of(path: Path, *, rate: float, capacity: Capacity | None) -> Full:
     """Read a saturating step.
+
+    Args:
+        path: its run file.
+        rate: calls a second that it offered.
+        capacity: for the weights of tokens; None where they are not known.
 
     Raises:
         MeasurementLost: the run is not valid.
     """
     run, summary = _read(path)
-    metrics, began = summary["metrics"], summary["run"]["window_s"][0]
-    admitted = (metrics["rpm"]["admitted"] or 0.0) / 60
+    metrics, (began, ended) = summary["metrics"], summary["run"]["window_s"]
+    admitted, tpm = (metrics["rpm"]["admitted"] or 0.0) / 60, metrics["tpm"]["normalized"]
     found = None
     if summary["run"]["warmup"]["reason"] == "first_429" and admitted > 0:
         own = select(run.attempts, ~run.attempts.diverted & ~run.attempts.spilled)
+        # What output limits reserve of the bucket comes and goes; from refusal to refusal that is accounted for.
+        full = None if capacity is None else saturation.between_refusals(own, capacity, (began, ended))
+        if full is not None and tpm:
+            admitted, tpm = admitted * full.overall / tpm, full.overall
         absorbed = np.count_nonzero(rates.admitted(own) & (own.sent < began)) - admitted * began
         found = Saturated(rate=admitted, depth=max(1.0, float(absorbed)))
     return Full(
         saturated=found,
         spent=_spent(run, summary),
         row=_row(summary, path, rate=rate) | {"kind": "saturation", "passed": False, "checks": [], "lost": False},
-        tpm_normalized=None if found is None else metrics["tpm"]["normalized"],
+        target=summary["target"],
+        tpm_normalized=None if found is None else tpm,
     )
 
 
-def measured(
-    path: Path, *, rate: float, rules: Sequence[Rule], beside: Sequence[Rule], limit: float | None
-) -> Tried:
+def measured(path: Path, *, rate: float, rules: Sequence[Rule], beside: Sequence[Rule], limit: float | None) -> Tried:
     """Read a measuring step.
 
     Args:
@@ -186,4 +197,4 @@ def _bursts(refused: dict[str, Any], offered: int) -> float:
         return 1.0
     alone = wilson(refused["count"], offered)
     low, high = refused["ci95"]
-    return max(1.0, ((high - low) / (alone[1] - alone[0])) ** 2)
+    return float(max(1.0, ((high - low) / (alone[1] - alone[0])) ** 2))

@@ -64,7 +64,7 @@ def answer(asked: Asked, *, today: date, watch: Callable[[Step], None] = lambda 
         "usage": told,
         "model": _model(asked),
         "type": asked.type,
-        "formula": estimate.formula(demand, asked.one, headroom=headroom),
+        "formula": estimate.formula(demand, asked.one, headroom=headroom, sizes=asked.offered.get(asked.type)),
         "types": _types(asked, need, recommended),
         "cached": estimate.cached(demand, asked.one, asked.offered, headroom=headroom, measured=measured),
         "assumptions": _assumptions(asked, headroom),
@@ -79,7 +79,7 @@ def answer(asked: Asked, *, today: date, watch: Callable[[Step], None] = lambda 
         "money": _money(asked, need, recommended),
         "az_command": None if recommended is None else _create(asked, asked.type, recommended),
         "quota_command": deploy.quota(asked.type),
-        "notes": _notes(asked, measured),
+        "notes": _notes(asked, measured) + _too_slow(found, by),
         "caveats": list(CAVEATS),
         "warnings": _old_tables(asked, today),
     }
@@ -206,7 +206,7 @@ def _notes(asked: Asked, measured: float | None) -> list[str]:
     if load.too_long and row is not None and row.prompt_limit is not None:
         notes.append(
             f"{load.too_long:,} of {load.too_long + demand.calls.sum():,.0f} prompts are over {row.prompt_limit:,} tokens: a "
-            f"PTU deployment of {row.name} answers them with 400 (or spills them), so they are left out of the need."
+            f"PTU deployment of {row.name} answers them with 400 (or spills them), so they are left out of the need and of the prices."
         )
     if asked.one.weights.cached:
         notes.append(
@@ -240,6 +240,16 @@ def _notes(asked: Asked, measured: float | None) -> list[str]:
     if asked.measured is not None and asked.measured.summary["target"]["kind"] == "simulated":
         notes.append("The run of --from was simulated: it measured what was assumed there.")
     return notes
+
+
+def _too_slow(found: dict[str, Any], by: Judging | None) -> list[str]:
+    """Rules on latency that a larger size would not help."""
+    if by is None or found["by"] != "simulation" or found["recommended"] is not None:
+        return []
+    return [
+        f"`{rule}` fails at every size: single calls are not faster on a larger one than they were in the run of --from."
+        for rule in sweep.unmet(found, by)
+    ]
 
 
 def _old_tables(asked: Asked, today: date) -> list[str]:

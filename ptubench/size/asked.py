@@ -124,8 +124,8 @@ def ask(options: SizeOptions, env: Mapping[str, str], *, say: Say, azure: rest.A
         )
     measured = None if options.measured is None else runs.read(options.measured, model=model, ratio=options.ratio)
     known = None if options.tpm_per_ptu is not None else measured  # what was typed leaves no use for what was measured
-    ratio = _first(options.ratio, known and known.ratio, file.get("ratio"))
-    tpm_per_ptu = _first(options.tpm_per_ptu, known and known.tpm_per_ptu, file.get("tpm_per_ptu"))
+    ratio = _first(options.ratio, None if known is None else known.ratio, file.get("ratio"))
+    tpm_per_ptu = _first(options.tpm_per_ptu, None if known is None else known.tpm_per_ptu, file.get("tpm_per_ptu"))
     one = runs.capacity_of(facts.capacity_of_one(model, ratio, tpm_per_ptu), known)
     row = catalogue.find(model)
     load = _load(workload, usage, base, row)
@@ -162,6 +162,7 @@ def _check_together(options: SizeOptions) -> None:
         "--seed": options.seed,
         "--on-429": options.on_429,
         "--set": options.overrides or None,
+        "--no-simulation": None if options.simulation else True,
     }
     of_monitor = {"--deployment": options.deployment, "--last": options.last, "--cloud": options.cloud}
     for belongs, names in (("WORKLOAD", of_workload), ("--from-monitor", of_monitor)):
@@ -243,8 +244,14 @@ def _assumed(
                 "--assume and --no-simulation: one says what to simulate, the other that nothing is; keep one"
             )
         return None
-    if load.usage is not None and catalogue.find(model) is None:
-        return None
+    if load.usage is not None:
+        other = [text for text in options.assume if text.partition("=")[0].strip() != "depth"]
+        if other:
+            raise UsageError(
+                f"--assume: `{shown(other[0])}` tells nothing of a usage history, which has no single calls; only depth does"
+            )
+        # No call of a history takes time, so that any speed will do.
+        return facts.assumed([*options.assume, "tps=50"], None, model=model, ratio=ratio, tpm_per_ptu=tpm_per_ptu)
     return facts.assumed(options.assume, base, model=model, ratio=ratio, tpm_per_ptu=tpm_per_ptu)
 
 

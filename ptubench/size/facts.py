@@ -20,7 +20,8 @@ from ptubench.sim.options import SimOptions
 from ptubench.workload.model import OpenLoop, Workload
 
 _OLD = re.compile(r"gpt-(3\.5|35|4)(-(turbo|32k|vision|\d{4}).*)?")
-_MOST_PTU = 1_000_000
+MOST_PTU = 1_000_000
+"""No deployment has nearly as many: a larger need is a slip of the pen."""
 
 
 def simulated_in(file: Mapping[str, Any], workload: Workload | None) -> SimOptions | None:
@@ -106,14 +107,14 @@ def headroom(text: str) -> float:
     """The share of its capacity that a deployment may use in the busiest minute.
 
     Raises:
-        UsageError: no share above 0 and up to 1.
+        UsageError: no share from 0.01 to 1.
     """
     try:
         found = units.share(text)
     except ValueError as exc:
         raise UsageError(f"--headroom: {exc}") from None
-    if not 0 < found <= 1:
-        raise UsageError(f"--headroom: {text} is no share of a deployment; write more than 0 % and at most 100%")
+    if not 0.01 <= found <= 1:
+        raise UsageError(f"--headroom: {text} is no share of a deployment; write one from 1% to 100%")
     return found
 
 
@@ -132,7 +133,7 @@ def sizes(text: str | None, sizes: Sizes | None, type_: str, model: str) -> tupl
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and 0 < int(part[:9]) <= _MOST_PTU for part in parts):
+    if not all(part.isascii() and part.isdigit() and 0 < int(part[:9]) <= MOST_PTU for part in parts):
         raise UsageError(f"--sizes: `{shown(text)}` is no list of sizes in PTU; write one such as 50,100,150")
     found = sorted({int(part) for part in parts})
     for ptu in found:

@@ -23,6 +23,8 @@ from ptubench.sim.options import SimOptions
 
 _SLOWEST = -NormalDist().inv_cdf(0.01)
 """Standard deviations below the middle that 99 % of the calls exceed: a target speed is that one."""
+_OTHER_LOAD = ("short_answers", "prompt_tokens", "cached_share")
+"""Why a run can be invalid and still tell of its deployment: its calls were not those that were asked for."""
 _AT_ONCE = 1e9
 """Prompt tokens a second where their number had no effect that could be told."""
 
@@ -76,9 +78,11 @@ def read(path: Path, *, model: str, ratio: float | None) -> Measured:
         raise UsageError(
             f"--from {path}: no answer in its window told its tokens, so that nothing can be learned from it"
         )
-    if validity["verdict"] == "invalid":
-        why = validity["reasons"][0]["text"] if validity["reasons"] else "its client did not keep up"
-        raise UsageError(f"--from {path}: that run is invalid ({why}); measure again")
+    invalid = [
+        one["text"] for one in validity["reasons"] if one["level"] == "invalid" and one["code"] not in _OTHER_LOAD
+    ]
+    if invalid:
+        raise UsageError(f"--from {path}: that run is invalid ({invalid[0]}); measure again")
     found = findings(run, window=tuple(summary["run"]["window_s"]), ratio=ratio)
     if found.model is not None and _name(found.model) != _name(model):
         raise UsageError(
@@ -111,9 +115,12 @@ def sources(options: SimOptions | None, measured: Measured | None, *, typed: Col
     """By parameter of the simulated deployment where its value comes from, for those that were typed or measured."""
     if options is None:
         return {}
-    found = {} if measured is None else _found(measured.findings)
-    said = {name: measured.source for name in found if measured is not None and name not in typed}
-    return said | dict.fromkeys(typed, "as typed")
+    said: dict[str, str] = {}
+    if measured is not None:
+        fast = measured.findings.speed
+        untold = {name for name in ("prefill", "load") if getattr(fast, name) is None}
+        said = dict.fromkeys(_found(measured.findings).keys() - untold, measured.source)
+    return dict(sorted((said | dict.fromkeys(typed, "as typed")).items()))
 
 
 def _found(of: Findings) -> dict[str, float]:
@@ -129,7 +136,10 @@ def _found(of: Findings) -> dict[str, float]:
     if fast.latency is not None:
         known["latency"] = max(0.0, fast.latency.value)
         known["prefill"] = _AT_ONCE if fast.prefill is None else fast.prefill.value
-        known["load"] = 0.0 if fast.load is None else fast.load.value
+        if fast.load is not None:
+            known["load"] = fast.load.value
+        elif of.depth is not None:
+            known["load"] = 0.0  # a bucket that was full all the while has slowed what was measured
     if fast.tbt is not None:
         known["tps"] = math.exp(-_SLOWEST * known["jitter"]) / fast.tbt.value
     return known

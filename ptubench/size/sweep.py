@@ -9,6 +9,7 @@ from typing import Any
 from ptubench.errors import UsageError
 from ptubench.ptu import sizing
 from ptubench.ptu.sizing import Need, Sizes
+from ptubench.size import facts
 from ptubench.size.asked import Asked
 from ptubench.units import duration_text
 from ptubench.usage import need as usage_need
@@ -22,7 +23,16 @@ _ROUNDS = 4
 
 
 def ladder(asked: Asked, need: Need) -> list[int]:
-    """The sizes to look at, ascending: those that were typed, else those around the need; none where these are not known."""
+    """The sizes to look at, ascending: those that were typed, else those around the need; none where these are not known.
+
+    Raises:
+        UsageError: a need that no deployment can have.
+    """
+    if need.headroom > facts.MOST_PTU:
+        raise UsageError(
+            f"{asked.model}: this load needs {need.headroom:,.3g} PTU, more than any deployment has ({facts.MOST_PTU:,}); "
+            "look at its rate and its tokens, and at --tpm-per-ptu"
+        )
     sizes = asked.offered.get(asked.type)
     if asked.sizes is not None:
         return list(asked.sizes)
@@ -40,7 +50,7 @@ def judging(asked: Asked) -> virtual.Judging:
 def simulated(asked: Asked, sizes: Sequence[int], by: virtual.Judging, watch: Callable[[Step], None]) -> dict[str, Any]:
     """The workload at every size on the virtual clock: as `virtual.sweep.sweep`.
 
-    Where no size passes at each depth, larger ones are tried too; where the answer is far above the size before it, those
+    Where no size passes at each depth, larger ones are tried too, unless only latency is in the way; where the answer is far above the size before it, those
     between them. Sizes that were typed stay as they are.
 
     Raises:
@@ -56,14 +66,21 @@ def simulated(asked: Asked, sizes: Sequence[int], by: virtual.Judging, watch: Ca
     offered = None if asked.sizes is not None else asked.offered.get(asked.type)
     if offered is None:
         return found
-    for _ in range(_ROUNDS):
-        if found["recommended"] is not None:
+    for done in range(_ROUNDS):
+        if found["recommended"] is not None or (done and unmet(found, by)):
             break
         larger = sizing.above(found["sizes"][-1]["ptu"], offered, count=4)
         found = _merged(found, virtual.sweep(trial, larger, by, depths=depths, watch=watch))
     if inner := _unseen(found, offered):
         found = _merged(found, virtual.sweep(trial, inner, by, depths=depths, watch=watch))
     return found
+
+
+def unmet(found: dict[str, Any], by: virtual.Judging) -> list[str]:
+    """The rules on measured latencies that the largest size fails though it meets all others: no size makes a call faster."""
+    rows = found["sizes"][-1]["checks"] if found["sizes"] else []
+    failed = [row["rule"] for row in rows if row["passed"] is False]
+    return failed if {rule.text for rule in by.measured}.issuperset(failed) else []
 
 
 def recorded(asked: Asked, sizes: Sequence[int]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -102,7 +119,7 @@ def _check_minutes(workload: Workload) -> None:
         raise UsageError(
             f"{workload.name}: between the warm-up's end ({duration_text(workload.warmup)}) and the end "
             f"({duration_text(workload.duration)}) lies no whole minute, and a size is judged by its busiest one; give a "
-            "longer load, such as --duration 10m, or --no-simulation"
+            "longer load (--duration 10m, longer stages, a longer trace), or --no-simulation"
         )
 
 

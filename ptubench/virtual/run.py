@@ -97,7 +97,7 @@ def play(trial: Trial, sink: Callable[[Line], None], *, enough: Callable[[Line],
     plan = trial.plan or make_plan(trial.workload)
     second = second_target(trial)
     sink(_head(trial, plan, second))
-    sink(clock.run(lambda loop: _run(trial, plan, second, sink, enough, loop), started=trial.started))
+    sink(clock.run(lambda loop: _run(trial, plan, second, loop, sink=sink, enough=enough), started=trial.started))
 
 
 def second_target(trial: Trial) -> SimOptions | None:
@@ -125,9 +125,10 @@ async def _run(
     trial: Trial,
     plan: Plan,
     second: SimOptions | None,
+    loop: clock.Loop,
+    *,
     sink: Callable[[Line], None],
     enough: Callable[[Line], bool],
-    loop: clock.Loop,
 ) -> End:
     """Offer the load and drain it; the end of the run file."""
 

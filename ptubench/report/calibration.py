@@ -1,0 +1,67 @@
+"""What the run of `ptubench size --from` told, on a terminal. JSON of `analysis.calibrate.plain` in; computes nothing."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ptubench.report.text import sheet, untrusted
+from ptubench.units import number_text, seconds_text, share_text
+
+_ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("capacity_tpm", "capacity, tokens/min", number_text),
+    ("capacity_tpm_by_retry_after", "  by retry-after", number_text),
+    ("tpm_per_ptu", "  of one PTU", number_text),
+    ("ratio", "output ratio", lambda value: f"{value:.2f}"),
+    ("depth_s", "depth of the bucket", seconds_text),
+    ("latency_s", "TTFT", seconds_text),
+    ("prefill", "  prompt tokens read/s", number_text),
+    ("load", "  growth to a full bucket", share_text),
+    ("ttft_spread", "  spread", share_text),
+    ("tbt_s", "time between tokens", seconds_text),
+    ("tbt_spread", "  spread", share_text),
+    ("output_of_asked", "output, of asked for", share_text),
+    ("cached_share", "cached, of the prompt", share_text),
+)
+
+
+def calibration(told: Mapping[str, Any]) -> RenderableType:
+    """A line for each figure that was found, beside what is published, and what the run can't tell."""
+    table = sheet("Measured by --from", "found", "95 % interval", "published")
+    published = told["published"]
+    beside = {} if published is None else {"ratio": published["ratio"], "tpm_per_ptu": published["tpm_per_ptu"]}
+    if published is not None and told["ptu"] is not None:
+        beside["capacity_tpm"] = published["tpm"]
+    for key, label, text in _ROWS:
+        found = told["found"][key]
+        if found is not None:
+            low, high = found["ci95"]
+            other = text(beside[key]) if key in beside else ""
+            table.add_row(*map(Text, (label, text(found["value"]), f"{text(low)} to {text(high)}", other)))
+    return Group(table, *_lines(told))
+
+
+def _lines(told: Mapping[str, Any]) -> list[RenderableType]:
+    """Which run it was, and a sentence for each thing that it can't tell."""
+    lines: list[RenderableType] = [
+        Text.assemble(("of ", "dim"), untrusted(str(told["file"]), "dim", limit=200), (_basis(told), "dim"))
+    ]
+    if told["found"]["depth_s"] is not None:
+        before = "the depth is right if nobody had called for a while when the run began; else it is deeper"
+        lines.append(Text(before, style="dim"))
+    if told["unknown"]:
+        grid = Table.grid(padding=(0, 1))
+        for sentence in told["unknown"]:
+            grid.add_row(Text("-"), untrusted(sentence, limit=400))
+        lines += [Text("It can't tell", style="dim"), grid]
+    return lines
+
+
+def _basis(told: Mapping[str, Any]) -> str:
+    clock = ", on a virtual clock" if told["clock"] == "virtual" else ""
+    kind = ", simulated" if told["kind"] == "simulated" else ""
+    refusals = f", {told['refusals']:,} of its 429s" if told["refusals"] else ""
+    agreed = {None: "", True: "; retry-after agrees", False: "; retry-after does not agree"}[told["agrees"]]
+    return f"{kind}{clock}: {told['answers']:,} answers{refusals}{agreed}"

@@ -1,0 +1,131 @@
+"""The answer of `ptubench capacity` on a terminal. JSON of `search.answer` in, tables out; computes nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ptubench.report.text import Encodable, badge, sheet, untrusted
+from ptubench.units import duration_text, number_text, seconds_text, share_text
+
+Answer = Mapping[str, Any]
+
+_ENDED = {
+    "max_time": "stopped before --max-time was used up",
+    "max_tokens": "stopped before --max-tokens were used up",
+    "not_saturated": "no 429 came, however high the rate: there is no capacity to find",
+    "stopped": "interrupted: the same command goes on from here",
+}
+_NOTHING = {
+    "nothing_passes": "no rate passes",
+    "all_pass": "every rate passes",
+}
+
+
+def render(answer: Answer) -> RenderableType:
+    """The whole answer, for `text.console()`."""
+    parts: list[RenderableType] = [_heading(answer), _answer(answer)]
+    if answer["curve"]:
+        parts.append(_curve(answer))
+    if answer["rules"]:
+        parts.append(_rules(answer))
+    parts.append(_remarks(answer))
+    return Encodable(Group(*(row for part in parts for row in (part, Text()))))
+
+
+def _heading(answer: Answer) -> Text:
+    target = answer["target"]
+    title = badge(target["kind"], clock=answer["clock"])
+    title.append("  ").append_text(untrusted(answer["workload"]["name"], "bold", limit=50)).append("  which rate?  ")
+    title.append_text(untrusted(target["deployment"] or target["endpoint"], limit=60))
+    if target["ptu"]:
+        title.append(f", {target['ptu']:,} PTU")
+    return title
+
+
+def _answer(answer: Answer) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    grid.add_row("highest rate", _rate(answer))
+    result, capacity = answer["result"], answer["capacity"]
+    if result is not None and result["tpm_normalized"] is not None:
+        grid.add_row("  admitted", Text(f"{number_text(round(result['tpm_normalized']))} normalized tokens/min"))
+    if result is not None and result["per_ptu"] is not None:
+        grid.add_row("  per PTU", Text(f"{number_text(result['per_ptu'])} calls/min"))
+    if capacity is not None:
+        grid.add_row("capacity", _capacity(capacity))
+    if (wanted := answer["for"]) is not None:
+        grid.add_row(f"for {number_text(wanted['rpm'])}/min", _wanted(wanted))
+    spent = answer["spent"]
+    read = f"; {spent['steps_read']} steps were read and not repeated" if spent["steps_read"] else ""
+    hours = duration_text(round(spent["seconds"]))
+    grid.add_row(
+        "spent", Text(f"{hours} of load, {number_text(spent['tokens'])} tokens, {len(answer['steps'])} steps{read}")
+    )
+    return grid
+
+
+def _rate(answer: Answer) -> Text:
+    result = answer["result"]
+    if result is None:
+        return Text(_NOTHING.get(answer["why"], "none found"), style="bold red")
+    if result["by"] == "bracket":
+        between = f"passed; {number_text(result['high'])}/min did not"
+        if result["high"] == result["low"]:
+            between = "passed; none that does not was tried"
+    else:
+        between = f"95 % interval {number_text(result['low'])} to {number_text(result['high'])}"
+    return Text.assemble((f"{number_text(result['rpm'])} calls/min", "bold green"), f"  {between}")
+
+
+def _capacity(capacity: Mapping[str, Any]) -> Text:
+    text = Text(f"{number_text(capacity['rpm'])} calls/min admitted at saturation")
+    if capacity["tpm_normalized"] is not None:
+        text.append(f", {number_text(round(capacity['tpm_normalized']))} normalized tokens/min")
+    if capacity["tpm_per_ptu"] is not None:
+        text.append(f"; {number_text(round(capacity['tpm_per_ptu']))} per PTU")
+    if capacity["of_published"] is not None:
+        published = number_text(capacity["published_tpm_per_ptu"])
+        text.append(f", {share_text(capacity['of_published'])} of the published {published} (")
+        text.append_text(untrusted(capacity["source"])).append(")")
+    return text
+
+
+def _wanted(wanted: Mapping[str, Any]) -> Text:
+    if wanted["raw"] is None:
+        return Text("not known, as the size of the deployment is not: give --ptu")
+    deployable = "" if wanted["ptu"] is None else f"{wanted['ptu']:,} PTU"
+    if wanted["ptu_high"] is not None and wanted["ptu_high"] != wanted["ptu"]:
+        deployable += f", at the low end of the interval {wanted['ptu_high']:,}"
+    raw = f"{wanted['raw']:,.1f} to {wanted['raw_high']:,.1f} PTU by proportion"
+    return Text(f"{deployable} ({raw})" if deployable else raw)
+
+
+def _curve(answer: Answer) -> Table:
+    columns = ("refused", "TTFT p50", "TTFT p95", "normalized/min", "")
+    table = sheet("calls/min", *columns)
+    for row in answer["curve"]:
+        lost = row["refused_ratio"] is None
+        table.add_row(
+            Text(number_text(row["rate"])),
+            Text("lost" if lost else share_text(row["refused_ratio"])),
+            *(Text(seconds_text(row[key])) for key in ("ttft_p50", "ttft_p95")),
+            Text(number_text(row["tpm_normalized"] and round(row["tpm_normalized"]))),
+            Text("passed", style="green") if row["passed"] else Text("not passed", style="red"),
+        )
+    return table
+
+
+def _rules(answer: Answer) -> Group:
+    rows = [untrusted(f"rule {rule}", limit=200) for rule in answer["rules"]]
+    rows += [untrusted(f"rule {rule}: not judged (simulated)", "dim", limit=200) for rule in answer["not_judged"]]
+    return Group(*rows)
+
+
+def _remarks(answer: Answer) -> Group:
+    said = [_ENDED[answer["ended"]]] if answer["ended"] in _ENDED else []
+    rows = [untrusted(f"note: {note}", "dim", limit=400) for note in (*said, *answer["notes"])]
+    return Group(*rows, untrusted(f"steps are in {answer['folder']}", "dim", limit=400))
