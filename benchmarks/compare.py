@@ -23,9 +23,9 @@ from functools import cache
 import msgspec
 
 from measure import CORES, Figure, conclude, say, table
-from ptubench.analysis.compare import BETTER, WORSE, pair, rows
-from ptubench.analysis.side import Side, side
 from ptubench.analysis.stats import wilson
+from ptubench.compare.runs import BETTER, WORSE, pair, rows
+from ptubench.compare.side import Side, side
 from ptubench.load.plan import Plan, make_plan
 from ptubench.ptu import prices
 from ptubench.sim import options as sim_options

@@ -13,9 +13,13 @@ from hypothesis import strategies as st
 
 import runs
 from goldens import golden, shown
-from ptubench.analysis import compare as compare_module
-from ptubench.analysis import differences, names, stats
-from ptubench.analysis.compare import (
+from ptubench.analysis import names, stats
+from ptubench.analysis.gather import Gathering, load
+from ptubench.cli import main
+from ptubench.compare import differences
+from ptubench.compare import runs as compare_module
+from ptubench.compare.differences import Difference, Draw
+from ptubench.compare.runs import (
     BETTER,
     SAME,
     UNKNOWN,
@@ -27,10 +31,7 @@ from ptubench.analysis.compare import (
     described,
     judge,
 )
-from ptubench.analysis.differences import Difference, Draw
-from ptubench.analysis.gather import Gathering, load
-from ptubench.analysis.side import FIGURES, HEADLINES, LATENCIES, RATES, SHARES, side
-from ptubench.cli import main
+from ptubench.compare.side import FIGURES, HEADLINES, LATENCIES, RATES, SHARES, side
 from ptubench.errors import UsageError
 from ptubench.ptu import prices
 from ptubench.report import compare as report

@@ -90,6 +90,11 @@ def test_formula_and_simulation_agree_on_calls_that_come_evenly(chat):
     )
 
 
+def test_the_formula_comes_to_a_size_of_the_type_that_is_looked_at(chat, sized):
+    assert chat["formula"]["ptu"] == chat["types"]["global"]["ptu"] == 35
+    assert sized(type="regional", simulation=False)["formula"]["ptu"] == 50
+
+
 def test_the_other_types_get_the_recommended_size_or_the_next_that_they_have(chat):
 
     assert {name: row["recommended"] for name, row in chat["types"].items()} == {
@@ -261,6 +266,7 @@ def test_where_more_is_allowed_a_smaller_size_is_recommended(sized, usage):
         ({"type": "standard"}, "--type: `standard` is not bought in PTU; write global, datazone, regional"),
         ({"model": "Llama-3.3-70B", "type": "regional"}, "--type regional: Llama-3.3-70B is not offered there"),
         ({"headroom": "0%"}, "--headroom: 0% is no share of a deployment"),
+        ({"headroom": "0.0001%"}, "write one from 1% to 100%"),
         ({"headroom": "much"}, "--headroom: `much` is not a share"),
         ({"ratio": 0.0}, "--ratio: must be above 0, not 0"),
         ({"assume": ("dept=3s",)}, "--assume: unknown key `dept`; did you mean `depth`?"),
@@ -317,6 +323,27 @@ def test_there_is_one_thing_to_size(options, fault):
         ask(options, {}, say=lambda _: None)
 
     assert fault in str(caught.value)
+
+
+def test_a_need_beyond_all_deployments_is_one_sentence(sized):
+    with pytest.raises(UsageError, match=r"gpt-4\.1: this load needs 1\.14e\+15 PTU, more than any deployment has"):
+        sized(tpm_per_ptu=1e-10, simulation=False)
+
+
+def test_a_history_takes_no_option_that_it_has_no_use_for(asked, usage):
+    with pytest.raises(UsageError, match="--assume: `latency=3` tells nothing of a usage history"):
+        asked(usage=usage, assume=("depth=30s", "latency=3"))
+    with pytest.raises(UsageError, match="--no-simulation: goes with a workload only"):
+        asked(usage=usage, simulation=False)
+
+
+@pytest.mark.parametrize("sizes", [None, "40,50"])
+def test_the_history_of_a_model_of_ones_own_goes_through_the_depth_that_was_typed(sizes, sized, usage):
+    told = sized(usage=usage, model="ours", ratio=4.0, tpm_per_ptu=3000.0, sizes=sizes, assume=("depth=7s",))
+
+    assert told["usage"]["depth_s"] == 7
+    assert [size["ptu"] for size in told["sizes"]] == ([] if sizes is None else [40, 50])
+    assert "PTU needed per minute" in shown(report.render(told))
 
 
 def test_a_history_says_itself_how_much_there_is_in_a_month(asked, usage):

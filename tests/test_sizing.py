@@ -165,9 +165,11 @@ def test_the_formula_answers_with_a_size_as_the_calculator_does():
     demand, one = load([1000, 900]), capacity("gpt-5.2", 1)
     told = estimate.formula(demand, one, headroom=0.9, sizes=(50, 50))
 
-    assert told["ptu"] == sizing.deployable(told["raw"], (50, 50)) == estimate.types(
-        sizing.need(demand, one, headroom=0.9), {"regional": (50, 50)}
-    )["regional"]["ptu"]
+    assert (
+        told["ptu"]
+        == sizing.deployable(told["raw"], (50, 50))
+        == estimate.types(sizing.need(demand, one, headroom=0.9), {"regional": (50, 50)})["regional"]["ptu"]
+    )
     assert estimate.formula(demand, one, headroom=0.9)["ptu"] is None
 
 

@@ -36,7 +36,7 @@ def compare(
 
     Exit codes: 0 compared, whatever was found; 2 usage, an invalid run, or runs that are not alike.
     """
-    from ptubench.analysis.compare import compare as compared
+    from ptubench.compare.runs import compare as compared
     from ptubench.ptu import prices as list_prices
 
     others = runs if baseline is None else [run for run in runs if run.resolve() != baseline.resolve()]

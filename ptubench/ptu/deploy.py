@@ -4,7 +4,6 @@ Source: Azure AI documentation, provisioned-get-started (2026-09-11), and the Az
 """
 
 import re
-import shlex
 
 from ptubench.ptu.catalogue import Model
 
@@ -15,6 +14,8 @@ SKUS = {
 }
 """What Azure calls the deployment types."""
 _OPENAI = re.compile(r"gpt-|o\d")
+_PLAIN = re.compile(r"\w[\w.-]*", re.ASCII)
+"""What can be pasted into a shell as it is, as every name of Azure's models can."""
 
 
 def quota(type_: str) -> str:
@@ -29,18 +30,18 @@ def create(name: str, model: Model | None, type_: str, ptu: int) -> str:
     """Makes the deployment; the same command with another capacity resizes it online.
 
     Args:
-        name: the model as it was typed.
+        name: the model as it was typed; one that is not plain is left to fill in.
         model: its row of the catalogue; None for one that the catalogue does not know.
         type_: `global`, `datazone` or `regional`.
         ptu: its size.
     """
     version = (model.version if model is not None else None) or "VERSION"
-    served = model.name if model is not None else name
+    served = model.name if model is not None else name if _PLAIN.fullmatch(name) else "MODEL"
     publisher = "OpenAI" if _OPENAI.match(served) else "PUBLISHER"
     return " ".join(
         (
             "az cognitiveservices account deployment create --name RESOURCE --resource-group GROUP",
-            f"--deployment-name NAME --model-name {shlex.quote(served)} --model-version {version}",
+            f"--deployment-name NAME --model-name {served} --model-version {version}",
             f"--model-format {publisher} --sku-name {SKUS[type_]} --sku-capacity {ptu}",
         )
     )

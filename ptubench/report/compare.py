@@ -1,6 +1,6 @@
 """Runs side by side on a terminal: a comparison in, tables out.
 
-Computes nothing but percentages: every number shown stands in the comparison (`analysis.compare`). Colour only repeats what words say.
+Computes nothing but percentages: every number shown stands in the comparison (`compare.runs`). Colour only repeats what words say.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,8 @@ with drift u = 1 − 1/ρ and variance σ² per offered call, between two reflec
 
     refused ratio p = u / (1 − exp(−2 u κ)),  κ = K / σ²;  1 / (2 κ) where u = 0;  → u far above
 
-(Harrison, Brownian Motion and Stochastic Flow Systems, 1985, section 5.5; drift and variance of two-sided regulated
-Brownian motion). Two numbers, c and κ, are fitted; that neither is Azure's does not matter as long as the curve has this shape:
+(Harrison, Brownian Motion and Stochastic Flow Systems, 1985, chapter 5: what two-sided regulated Brownian motion loses at
+its upper barrier). Two numbers, c and κ, are fitted; that neither is Azure's does not matter as long as the curve has this shape:
 flat at 0, bending near the capacity, then the straight overload.
 
 Refusals come in bursts. Between two of them the bucket must come down and fill again, so that of n calls the number of

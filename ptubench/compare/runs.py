@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from ptubench import __version__
-from ptubench.analysis import differences, names, stats, unlike
+from ptubench.analysis import names, stats
 from ptubench.analysis.columns import Run
-from ptubench.analysis.differences import Difference, Draw
 from ptubench.analysis.gather import load
-from ptubench.analysis.published import published
-from ptubench.analysis.side import FIGURES, HEADLINES, RATES, SHARES, Rates, Side, side
+from ptubench.compare import differences, unlike
+from ptubench.compare.differences import Difference, Draw
+from ptubench.compare.published import published
+from ptubench.compare.side import FIGURES, HEADLINES, RATES, SHARES, Rates, Side, side
 from ptubench.errors import UsageError
 from ptubench.ptu.prices import Prices
 from ptubench.secret import shown

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ptubench.analysis import differences, rates
+from ptubench.analysis import rates
 from ptubench.analysis import requests as per_request
 from ptubench.analysis.columns import OK, Bools, Floats, Run, select
-from ptubench.analysis.differences import Draw
 from ptubench.analysis.metrics import due
 from ptubench.analysis.requests import Requests
 from ptubench.analysis.summary import summary_of
+from ptubench.compare import differences
+from ptubench.compare.differences import Draw
 from ptubench.ptu.capacity import Capacity, capacity
 from ptubench.ptu.prices import Prices
 from ptubench.samples import NEEDED, PERCENTILES

@@ -10,7 +10,7 @@ import numpy as np
 
 from ptubench.analysis import requests as per_request
 from ptubench.analysis import stats
-from ptubench.analysis.side import Side
+from ptubench.compare.side import Side
 from ptubench.ptu import catalogue
 
 SLICE = 300.0

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ptubench.analysis.side import Side
+from ptubench.compare.side import Side
 from ptubench.units import number_text
 from ptubench.workload.hashing import files
 

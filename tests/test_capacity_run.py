@@ -1,0 +1,263 @@
+"""`ptubench capacity`: whole searches on the virtual clock and over HTTP, what is refused, and what is said."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from ptubench import capacity_run
+from ptubench.capacity_run import CapacityOptions
+from ptubench.cli.capacity import _exit_code
+from ptubench.commands import RunOptions
+from ptubench.errors import UsageError
+from ptubench.report import capacity as report
+from ptubench.results import store
+from ptubench.search import drive
+from ptubench.target.model import TargetOptions
+
+LONG_RUN = 77.1
+"""Calls a minute of which gpt-4.1:50 with a depth of 10 s refuses 1 % in 24 hours (benchmarks/capacity.py)."""
+
+
+def options(folder, *, simulate="gpt-4.1:50,depth=10", virtual=True, overrides=("checks=[]",), **more):
+    target = more.pop("target", TargetOptions(simulate=simulate))
+    named = {name: more.pop(name) for name in ("rate", "seed", "duration") if name in more}
+    run = RunOptions(workload="chat", target=target, overrides=overrides, results=folder, **named)
+    return CapacityOptions(run=run, virtual=virtual, **more)
+
+
+def searched(of, env=None, said=None):
+    ready = capacity_run.prepare(of, env or {})
+    return capacity_run.run(ready, say=(said or []).append, watch=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """A search of few steps, its answer and what it said."""
+    folder, said = tmp_path_factory.mktemp("search"), []
+    of = options(folder, steps=6, within="8%", wanted="200/min")
+    ready = capacity_run.prepare(of, {})
+    return of, capacity_run.run(ready, say=said.append, watch=lambda _: None), said
+
+
+# --- what is found ----------------------------------------------------------------------------------------------------
+
+
+def test_the_capacity_and_the_rate_are_those_of_the_deployment(quick):
+    _, answer, _ = quick
+
+    assert answer["capacity"]["tpm_normalized"] == pytest.approx(150_000, rel=0.02)
+    assert answer["capacity"]["of_published"] == pytest.approx(1, rel=0.02)
+    assert answer["capacity"]["depth_s"] == pytest.approx(10, rel=0.4)
+    assert answer["result"]["rpm"] == pytest.approx(LONG_RUN, rel=0.08)
+    assert answer["result"]["low"] <= LONG_RUN <= answer["result"]["high"]
+    assert answer["result"]["per_ptu"] == pytest.approx(answer["result"]["rpm"] / 50)
+
+
+def test_every_step_is_a_run_file_that_says_the_same(quick):
+    _, answer, _ = quick
+    first, *rest = answer["steps"]
+
+    assert (first["kind"], {step["kind"] for step in rest}) == ("saturation", {"rate"})
+    for step in rest:
+        head = store.read_head(step["file"])
+        assert head.workload.load.stages[1].value * 60 == pytest.approx(step["rate"])
+        assert step["passed"] == (step["metrics"]["refused"]["ratio"] <= 0.01)
+        assert head.clock == "virtual"
+    assert len({store.read_head(step["file"]).seed for step in answer["steps"]}) == len(answer["steps"])
+
+
+def test_the_answer_is_one_json_document_that_is_kept_with_the_steps(quick):
+    of, answer, _ = quick
+    (kept,) = of.run.results.glob("*/answer.json")
+    read = json.loads(kept.read_text())
+
+    assert read["result"] == answer["result"]
+    assert set(answer["result"]) >= {"rpm", "low", "high", "tpm_normalized", "per_ptu"}
+    assert [row["rate"] for row in answer["curve"]] == sorted(step["rate"] for step in answer["steps"][1:])
+
+
+def test_ptu_for_another_load_is_by_proportion_and_deployable(quick):
+    _, answer, _ = quick
+    told = answer["for"]
+
+    assert told["raw"] == pytest.approx(200 / answer["result"]["rpm"] * 50)
+    assert told["ptu"] >= told["raw"]
+    assert told["ptu"] % 5 == 0
+    assert told["ptu_high"] >= told["ptu"]
+
+
+def test_people_see_the_rate_the_capacity_and_that_it_is_simulated(quick):
+    _, answer, _ = quick
+    console = Console(width=110, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    console.print(report.render(answer))
+    console.file.close()
+    text = console.export_text()
+
+    assert "SIMULATED, on a virtual clock" in text
+    assert "highest rate" in text
+    assert "95 % interval" in text
+    assert "of the published 3,000" in text
+    assert "for 200/min" in text
+
+
+def test_rules_on_latency_are_not_judged_where_latency_is_assumed(tmp_path):
+    answer = searched(options(tmp_path, steps=1, overrides=("checks=['ttft.p95 <= 1ms']",)))
+
+    assert answer["not_judged"] == ["ttft.p95 <= 1ms"]
+    assert answer["rules"] == ["refused.ratio <= 0.01"]
+    assert answer["steps"][1]["checks"][-1]["why"] == "not judged (simulated)"
+
+
+def test_a_rule_of_the_workload_takes_the_place_of_the_default(tmp_path):
+    answer = searched(options(tmp_path, steps=4, within="50%", overrides=("checks=['refused.ratio <= 10%']",)))
+
+    assert answer["rules"] == ["refused.ratio <= 10%"]
+    assert answer["result"]["rpm"] > 85
+
+
+# --- an interrupted search --------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_search_goes_on_and_finds_the_same(tmp_path, quick):
+    of, whole, _ = quick
+    again = replace(of, run=replace(of.run, results=tmp_path))
+    ready = capacity_run.prepare(again, {})
+    place = capacity_run.folder.new(tmp_path, "chat", ready.key)
+    real, played = capacity_run._virtual(ready.prepared, place), []
+
+    def stopping(order):
+        played.append(order.label)
+        return None if len(played) == 4 else real(order)
+
+    stopped = drive.search(ready.asked, place, stopping, lambda _: None)
+    torn = sorted(place.glob("*.jsonl"))[-1]
+    (place / "torn.jsonl").write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])
+    ready = capacity_run.prepare(again, {})
+    answer = capacity_run.run(ready, say=lambda _: None, watch=lambda _: None)
+
+    assert stopped.ended == "stopped"
+    assert ready.folder == place
+    assert answer["spent"]["steps_read"] == 3
+    assert answer["result"] == whole["result"]
+
+
+def test_a_finished_search_is_not_continued(quick):
+    of, _, _ = quick
+
+    assert capacity_run.prepare(of, {}).folder is None
+
+
+def test_another_seed_is_another_search(tmp_path):
+    keys = {capacity_run.prepare(options(tmp_path, seed=seed), {}).key for seed in (0, 1)}
+
+    assert len(keys) == 2
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def test_no_step_is_begun_that_would_go_beyond_a_bound(tmp_path):
+    answer = searched(options(tmp_path, max_time="45m"))
+    other = searched(options(tmp_path, max_tokens="3M"))
+
+    assert (answer["ended"], other["ended"]) == ("max_time", "max_tokens")
+    assert answer["spent"]["seconds"] <= 45 * 60
+    assert other["spent"]["tokens"] <= 3e6
+    assert answer["result"] is not None
+    assert any("interval is wider" in note for note in answer["notes"])
+
+
+def test_where_not_even_saturation_fits_there_is_no_rate(tmp_path):
+    answer = searched(options(tmp_path, max_time="1m"))
+
+    assert (answer["ended"], answer["result"], answer["steps"]) == ("max_time", None, [])
+    assert _exit_code(answer) == 3
+    assert "none found" in _text(answer)
+
+
+def _text(answer):
+    console = Console(width=110, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    console.print(report.render(answer))
+    console.file.close()
+    return console.export_text()
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_a_real_target_is_not_driven_to_its_limit_unasked(tmp_path):
+    command = (
+        "capacity",
+        "chat",
+        "--endpoint",
+        "http://127.0.0.1:9/openai/v1/",
+        "--deployment",
+        "prod",
+        "--auth",
+        "none",
+    )
+    done = started(tmp_path, *command, "--set", "checks=[]")
+
+    assert done.returncode == 2
+    assert "error: this drives prod to 100 %; other callers will get 429; add --yes" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"simulate": None, "target": TargetOptions(endpoint="http://127.0.0.1:9/v1", deployment="m")}, "--virtual: a clock"),
+        ({"within": "90%"}, "--within 90%: write a share from 0.5% to 50%"),
+        ({"step": "10"}, "--step: `10` is not a duration"),
+        ({"max_tokens": "many"}, "--max-tokens: `many` is not a whole number"),
+        ({"wanted": "45"}, "--for: `45` is not a rate"),
+        ({"overrides": ("load={concurrency: 4}", "checks=[]")}, "a capacity is searched at constant call rates"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_clear_sentence(tmp_path, more, said):
+    with pytest.raises(UsageError, match="(?s)^[^\n]*$") as caught:
+        capacity_run.prepare(options(tmp_path, **more), {})
+
+    assert said in str(caught.value)
+
+
+# --- over HTTP --------------------------------------------------------------------------------------------------------
+
+
+def test_a_search_over_http_finds_the_capacity_of_a_small_fast_deployment(tmp_path):
+    """3,571 calls a minute of 40 + 4 · 4 tokens; a bucket of 18 calls."""
+    spec = "gpt-4.1:50,tpm_per_ptu=4000,depth=0.3,latency=0.01,tps=5000,jitter=0"
+    sizes = ("prompt_tokens=40", "completion_tokens=4", "output_limit=4", "checks=[]", "drain=5s")
+    done = started(
+        tmp_path,
+        *("capacity", "chat", "--simulate", spec, "--step", "2s", "--steps", "1", "--json", "--rate", "60/s"),
+        *(part for setting in sizes for part in ("--set", setting)),
+    )
+
+    assert done.returncode in (0, 4), done.stderr
+    if done.returncode == 0:  # a machine that was too busy makes no valid step
+        answer = json.loads(done.stdout)
+        assert answer["target"]["kind"] == "simulated"
+        assert answer["clock"] == "real"
+        assert answer["capacity"]["rpm"] == pytest.approx(3571, rel=0.1)
+        assert answer["result"]["low"] < answer["result"]["rpm"] < answer["result"]["high"]
+        assert answer["steps"][0]["window_s"][1] < 60  # and not the seven minutes that it might have waited
+
+
+def started(folder, *arguments):
+    env = {name: value for name, value in os.environ.items() if not name.upper().startswith(("AZURE", "OPENAI"))}
+    return subprocess.run(
+        [sys.executable, "-m", "ptubench", *arguments],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
