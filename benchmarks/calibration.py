@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from measure import Figure, conclude, percentile, ptubench, say, table, watch
 
+from measure import Figure, conclude, percentile, ptubench, say, table, watch
 from ptubench import record
 from ptubench.analysis.calibrate import Findings, findings
 from ptubench.analysis.fit import Found

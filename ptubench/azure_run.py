@@ -21,6 +21,7 @@ from ptubench.target.model import Target
 from ptubench.units import duration, share_text
 
 Say = Callable[[str], None]
+_LATEST, _LONGEST = 1e11, 40 * 86_400.0  # seconds since the epoch, and of a run; a file that says more was damaged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +161,7 @@ def again(
     if not isinstance(resource, str):
         raise UsageError("--monitor: the run file does not name the resource; name it with --resource RESOURCE_ID")
     which = cloud_said or target.get("cloud")
-    if which is not None and which not in cloud.CLOUDS:
+    if which is not None and not (isinstance(which, str) and which in cloud.CLOUDS):
         raise UsageError(f"--cloud: `{shown(which)}` is not one of {', '.join(cloud.CLOUDS)}")
     by = access or _access(which, env, said=cloud_said is not None, ca_file=None)
     deployment = rest.Deployment(by=by, resource=arm.check_id(resource), name=name)
@@ -175,8 +176,10 @@ def again(
 def _figures(deployment: rest.Deployment, run: Run, wait: float, say: Say) -> Monitor | None:
     """Azure Monitor's figures of all minutes that a run touched."""
     start = run.head.started_unix
-    end = run.end.finished if run.end is not None else run.head.window[1]
-    load_end = run.end.load_end if run.end is not None else run.head.window[1]
+    if not 0 <= start <= _LATEST:
+        raise UsageError("the run file does not tell a possible time at which the run began; it was damaged")
+    end, load_end = (run.head.window[1],) * 2 if run.end is None else (run.end.finished, run.end.load_end)
+    end, load_end = min(end, _LONGEST), min(load_end, _LONGEST)
     busy = said.span_of(run, (0.0, load_end)).busy
     span = monitor.minutes(start, start + max(end, 1.0))
     return monitor.settled(deployment, span, last=max(busy, default=None), wait=wait, say=say)

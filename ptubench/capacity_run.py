@@ -104,6 +104,25 @@ def prepare(options: CapacityOptions, env: Mapping[str, str]) -> Ready:
     )
 
 
+def dry_run(ready: Ready) -> dict[str, Any]:
+    """What would be searched, without sending anything; rates in calls a minute, times in seconds."""
+    asked = ready.asked
+    return {
+        "target": describe(ready.prepared.target),
+        "clock": "virtual" if ready.options.virtual else "real",
+        "saturating_rpm": steps.first_rate(asked.workload, asked.capacity) * 60,
+        "published_tpm": None if asked.capacity is None else asked.capacity.tpm,
+        "rules": [rule.text for rule in asked.rules],
+        "not_judged": [rule.text for rule in asked.beside],
+        "within": asked.goal.within,
+        "steps": asked.goal.most,
+        "step_s": asked.window or asked.workload.duration,
+        "max_time_s": asked.max_time,
+        "max_tokens": asked.max_tokens,
+        "continues": None if ready.folder is None else str(ready.folder),
+    }
+
+
 def run(ready: Ready, *, say: Say, watch: Callable[[Progress], None]) -> dict[str, Any]:
     """Search; the answer is also kept beside the run files, unless the search was interrupted.
 

@@ -29,9 +29,10 @@ FLOORS = (
     ("analysis",),
     ("compare",),
     ("virtual",),
+    ("search",),
     ("size",),
     ("report",),
-    ("commands", "azure_run"),
+    ("commands", "azure_run", "capacity_run"),
     ("cli",),
     ("__main__",),
 )

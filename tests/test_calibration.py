@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import date
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -13,6 +14,7 @@ import runs
 from goldens import golden, shown
 from ptubench.analysis.calibrate import findings, plain
 from ptubench.analysis.fit import line, of_sums
+from ptubench.analysis.gather import load
 from ptubench.analysis.ledger import Ledger
 from ptubench.errors import UsageError
 from ptubench.ptu.bucket import Bucket
@@ -88,6 +90,16 @@ def test_intervals_are_no_wider_than_they_help(twenty_four):
     assert max(one.depth.half for one in twenty_four) < 0.01
 
 
+@pytest.mark.parametrize(("ptu", "depth"), [(20, 60), (120, 10)])
+def test_runs_in_real_time_over_http_tell_the_same(ptu, depth):
+    of = load(Path(__file__).parents[1] / f"results/examples/chat-{ptu}ptu.jsonl.gz")
+    told = findings(of, window=(60.0, 600.0))
+
+    assert told.capacity.value == pytest.approx(3000 * ptu, rel=0.01)
+    assert told.by_retry_after.value == pytest.approx(3000 * ptu, rel=0.001)
+    assert told.depth.value == pytest.approx(depth, rel=0.01)
+
+
 def test_a_ratio_that_the_run_contradicts_is_not_used(twenty_four):
 
     assert twenty_four[0].ratio_used == pytest.approx(5, rel=0.001)
@@ -115,6 +127,28 @@ def test_a_bucket_that_runs_empty_in_between_does_not_make_the_capacity_smaller(
 
     assert told.capacity.value == pytest.approx(60_000, rel=0.02)
     assert told.by_retry_after.value == pytest.approx(60_000, rel=0.001)
+
+
+def test_a_ratio_other_than_published_is_not_taken_for_an_empty_bucket():
+    stages = [{"rate": "20/min", "for": "10s"}, {"rate": "80/min", "for": "50s"}]
+    told = found("tpm_per_ptu=2400,depth=10s,ratio=5", load={"stages": stages}, warmup="10s")
+
+    assert told.ratio.value == pytest.approx(5, rel=0.001)
+    assert told.capacity.value == pytest.approx(48_000, rel=0.03)
+
+
+def test_a_load_that_only_now_and_then_fills_the_bucket_tells_the_capacity_all_the_same():
+    told = found("depth=10s", load={"rate": "33/min"}, duration="10m")
+
+    assert told.by_retry_after.value == pytest.approx(60_000, rel=0.001)
+    assert told.depth.value == pytest.approx(10, rel=0.01)
+
+
+def test_retries_that_come_at_the_same_moment_are_judged_one_after_another():
+    told = found("tpm_per_ptu=2400", throttling={"on_429": "retry"})
+
+    assert told.by_retry_after.value == pytest.approx(48_000, rel=0.001)
+    assert told.depth.value == pytest.approx(60, rel=0.01)
 
 
 def test_a_run_without_429s_tells_a_bound_and_says_so():

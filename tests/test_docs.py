@@ -271,7 +271,7 @@ def test_the_readme_names_what_the_simulation_assumes():
 
 def test_every_option_is_somewhere_in_the_docs():
     commands = get_command(app).commands
-    asked = (option for name in ("run", "size", "report", "compare", "init") for given in commands[name].params for option in given.opts)
+    asked = (option for name in ("run", "size", "capacity", "report", "compare", "init") for given in commands[name].params for option in given.opts)
     options = {option for option in asked if option.startswith("--")} | {"--host", "--port", "--log", "--faults"}
     users = "".join(text for name, text in TEXTS.items() if name not in ("CHANGELOG.md", "CONTRIBUTING.md"))
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 import runs
+from azure_server import ACCOUNT, NAME, azure_server
 from ptubench.analysis.summary import summarize
+from ptubench.azure_run import AzureOptions, again
 from ptubench.cli.show import print_json
 from ptubench.client.exchange import Exchange
 from ptubench.engine.reach import Aim, reach
@@ -116,3 +118,38 @@ def test_a_declared_ptu_that_is_answered_by_a_standard_simulation_stays_as_decla
         target = asyncio.run(reached(server.url))
 
     assert (target.kind, target.ptu, target.type) == ("simulated", 50, None)
+
+
+@pytest.mark.parametrize("said", [{"ptu": "many"}, {"kind": ["azure"]}, {"type": ["global"]}, {"model": 4}])
+def test_a_target_that_was_edited_by_hand_is_no_crash(tmp_path: Path, said: dict[str, Any]) -> None:
+    head = runs.head(target={"kind": "azure", "model": "gpt-4.1", "ptu": 1, **said})
+    path = runs.write(tmp_path / "run.jsonl", head, runs.ok(0, 20.0), runs.throttled(1, 21.0), runs.end())
+
+    assert summarize(path)["metrics"]["requests"]["total"] == 2
+
+
+@pytest.mark.parametrize(
+    ("of_target", "of_head", "sentence"),
+    [
+        ({"cloud": []}, {}, "is not one of public"),
+        ({}, {"started_unix": 1e308}, "does not tell a possible time"),
+        ({}, {"started_unix": -1e18}, "does not tell a possible time"),
+    ],
+)
+def test_azure_is_not_asked_about_a_damaged_file(
+    tmp_path: Path, of_target: dict[str, Any], of_head: dict[str, Any], sentence: str
+) -> None:
+    target = {"kind": "azure", "deployment": NAME, "resource": ACCOUNT, **of_target}
+    path = runs.write(tmp_path / "run.jsonl", runs.head(target=target, **of_head), runs.ok(0, 20.0), runs.end())
+
+    with azure_server() as azure, pytest.raises(UsageError, match=sentence):
+        again(path, AzureOptions(monitor=True), None, {}, print, access=azure.access())
+
+
+def test_azure_is_asked_about_a_run_whose_damaged_file_makes_it_endless(tmp_path: Path) -> None:
+    head = runs.head(target={"kind": "azure", "deployment": NAME, "resource": ACCOUNT})
+    path = runs.write(tmp_path / "run.jsonl", head, runs.ok(0, 20.0), runs.end(load_end=1e300, finished=1e300))
+    with azure_server() as azure:
+        again(path, AzureOptions(monitor=True), None, {}, print, access=azure.access())
+
+    assert summarize(path)["monitor"] is not None

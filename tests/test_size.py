@@ -149,7 +149,8 @@ def test_a_reserved_limit_that_is_not_used_asks_for_more_than_the_formula_where_
 def test_the_workloads_own_rules_take_the_place_of_the_defaults(sized):
     told = sized(CHAT + "checks: [utilization.simulated.peak_minute <= 200%, refused.ratio <= 50%, ttft.p95 <= 1s]\n")
 
-    assert told["recommended"] == told["sizes"][0]["ptu"] == 30
+    assert told["recommended"] == 20
+    assert [(size["ptu"], size["passed"]) for size in told["sizes"]] == [(15, False), (20, True), (25, True)]
     assert told["rules"] == [
         {
             "rule": "ttft.p95 <= 1s",
@@ -160,6 +161,20 @@ def test_the_workloads_own_rules_take_the_place_of_the_defaults(sized):
             "why": "not judged (simulated)",
         }
     ]
+
+
+def test_the_formula_alone_judges_by_the_workloads_own_utilization(sized):
+    told = sized(
+        CHAT + "checks: [utilization.simulated.peak_minute <= 60%, refused.ratio <= 5%, ttft.p95 <= 1s]\n",
+        simulation=False,
+    )
+
+    assert (told["recommended"], told["formula"]["headroom"]) == (60, 0.6)
+    assert [size["ptu"] for size in told["sizes"]] == [30, 35, 40, 45, 50, 55, 60, 65]
+    assert {row["rule"]: row["why"] for row in told["rules"]} == {
+        "ttft.p95 <= 1s": "not judged (formula alone)",
+        "refused.ratio <= 5%": "not judged (formula alone)",
+    }
 
 
 def test_a_measured_run_judges_latencies_and_gives_the_cached_share(sized, tmp_path):
@@ -397,8 +412,8 @@ def test_the_command_of_the_table_is_that_of_the_json_on_several_lines(sized):
 
 
 def test_strings_of_others_are_inert(sized):
-    told = sized(simulation=False)
     hostile = "\x1b[2J[red]\u202ex"
+    told = sized(model=hostile, ratio=4.0, tpm_per_ptu=3000.0, sizes="40", simulation=False)
     told["model"]["name"] = told["money"]["pay_as_you_go"]["source"] = told["notes"][0] = hostile
     view = shown(report.render(told))
 

@@ -350,6 +350,7 @@ def test_a_table_of_prices_that_is_none_is_one_sentence(text, fault, tmp_path):
     [
         ("ptu: {regional: {hour: -1, source: me}}", "ptu.regional: Expected `float` >= 0.0 - at `$.hour`"),
         ("models: {gpt-5: {input: 1, source: me}}", "models.gpt-5: Object missing required field `output`"),
+        ("ptu: {global: {hour: 1, hour: 2, source: me}}", "line 2: `hour` stands twice"),
     ],
 )
 def test_a_broken_price_is_named(text, place, tmp_path):
@@ -391,7 +392,13 @@ def test_the_command_names_sku_capacity_and_version():
 
 def test_what_is_not_known_of_a_model_is_left_to_fill_in():
     llama = deploy.create("x", catalogue.find("Llama-3.3-70B"), "global", 100)
-    hostile = deploy.create("a b;rm -rf", None, "global", 100)
 
     assert "--model-version VERSION --model-format PUBLISHER" in llama
-    assert "--model-name 'a b;rm -rf' " in hostile
+    assert "--model-name our-model --model-version VERSION --model-format PUBLISHER" in deploy.create(
+        "our-model", None, "global", 100
+    )
+
+
+@pytest.mark.parametrize("name", ["a b;rm -rf", "$(id)", "x\x1b[31m", "-x", "é", ""])
+def test_a_name_that_does_something_in_a_shell_is_left_to_fill_in(name):
+    assert "--model-name MODEL --model-version VERSION" in deploy.create(name, None, "global", 100)

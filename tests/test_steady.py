@@ -205,8 +205,11 @@ def test_with_fewer_than_100_requests_the_fixed_rule_holds(rule, tmp_path):
 def test_a_first_429_that_fewer_than_100_requests_follow_came_too_late(tmp_path):
     late = [*[ok(i, 0.1 * i) for i in range(650)], *[throttled(650 + i, 65 + 0.1 * i) for i in range(50)]]
 
-    found, _ = decided(summary(tmp_path, *late, warmup_rule="until_429"))
+    result = summary(tmp_path, *late, warmup_rule="until_429")
+    found, _ = decided(result)
 
+    assert result["validity"]["verdict"] == "degraded"
+    assert [reason["code"] for reason in result["validity"]["reasons"]] == ["not_saturated"]
     assert (found["reason"], found["start_s"]) == ("not_saturated", 10)
     assert "the first 429 came at 1m5s of 1m10s, too late" in found["text"]
 

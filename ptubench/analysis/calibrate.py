@@ -35,7 +35,7 @@ class Findings:
     published: Capacity | None
     """What the table says of the deployment."""
     capacity: Found | None
-    """Normalized tokens a minute, by what was admitted while 429s came."""
+    """Normalized tokens a minute, by what was admitted while 429s came; by retry-after, where they came in short stretches."""
     by_retry_after: Found | None
     """The same by the arithmetic of retry-after: the check of the former."""
     agrees: bool | None
@@ -87,6 +87,7 @@ def findings(run: Run, *, window: Window, ratio: float | None = None) -> Finding
             typed=ratio is not None,
             limited=_limited(own),
         )
+    sustained = None if found is None else found.admitted or found.by_retry_after
     at_least = None
     if found is None and not why:
         served = select(own, ~own.spilled)
@@ -98,7 +99,7 @@ def findings(run: Run, *, window: Window, ratio: float | None = None) -> Finding
         model=_text(target.get("model")),
         ptu=None if published is None else _ptu(target),
         published=published,
-        capacity=None if found is None else found.admitted.times(60),
+        capacity=None if sustained is None else sustained.times(60),
         by_retry_after=None if found is None or found.by_retry_after is None else found.by_retry_after.times(60),
         agrees=None if found is None else found.agrees,
         at_least=at_least,

@@ -24,7 +24,7 @@ LIMITS = frozenset(f"x-ratelimit-{kind}-{of}" for kind in ("limit", "remaining")
 
 def may_be_ptu(target: dict[str, Any] | None) -> bool:
     """Whether a described target can be a PTU deployment: on Azure (or simulated), and not said to be Standard."""
-    return target is not None and target.get("kind") in {"azure", "simulated"} and target.get("type") != "standard"
+    return target is not None and str(target.get("kind")) in {"azure", "simulated"} and target.get("type") != "standard"
 
 
 def cause(attempt: Attempt, *, ptu: bool) -> str | None:

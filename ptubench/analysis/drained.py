@@ -11,6 +11,7 @@ slopes also tell the ratio. The moment is regressed on the charges, and not the 
 is rounded. Times in seconds.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ FEWEST = 10
 TOLD = 0.10
 """Half of its interval, as a share of a figure, up to which a figure is told."""
 
+_SAME = 0.005  # seconds between calls that may have come in another order than they were sent
 _SHALLOW = 2.0  # seconds: 429s that come sooner are of a bucket that was not empty before
 _POINTS = 120  # refusals close to each other say the same
 _PART = 20  # a pair of refusals is at least this part of all apart: what jitter makes of closer ones is no rate
@@ -37,8 +39,8 @@ _ROUNDS = 8
 class Drained:
     """What the refusals of a run tell; capacities in normalized tokens a second, by `ratio_used`."""
 
-    admitted: Found
-    """The capacity, by what was charged between refusals."""
+    admitted: Found | None
+    """The capacity, by what was charged between refusals; None where these came in stretches that are too short."""
     by_retry_after: Found | None
     """The same with the retry-after of each; None where these were not told."""
     ratio: Found | None
@@ -54,7 +56,7 @@ class Drained:
     def agrees(self) -> bool | None:
         """Whether both ways to the capacity come to the same; None where there is one only."""
         other, own = self.by_retry_after, self.admitted
-        if other is None:
+        if other is None or own is None:
             return None
         return own.near(other.value) or (other.low <= own.high and own.low <= other.high)
 
@@ -75,25 +77,25 @@ def drained(ledger: Ledger, refusals: Refusals, *, ratio: float, typed: bool, li
     at = refusals.at[told] if exact else refusals.at
     rows = _thin(at)
     at, after = at[rows], (refusals.retry_after[told][rows] if exact else None)
-    prompt, completion = ledger.prompt_before(at), ledger.completion_before(at)
+    # What was admitted just after a refusal was judged before it: else it would have been refused too.
+    judged = at if after is None else at + np.minimum(after, _SAME)
+    prompt, completion = ledger.prompt_until(judged), ledger.completion_until(judged)
     full_until = at if after is None else at + after
-    charged = prompt + ratio * completion
-    stretch = _stretches(full_until, charged)
+    charges, telling = np.stack((prompt, completion), axis=1), after is not None and limited
+    stretch = _stretches(full_until, charges, ratio, exact=after is not None, joint=telling and not typed)
     if stretch is None:
         return None
-    found = None
-    if after is not None and limited:
-        found = _ratio(np.stack((prompt, completion), axis=1), full_until, stretch)
+    found = _ratio(charges, full_until, stretch) if telling else None
     used = ratio if typed or found is None or found.holds(ratio) or found.near(ratio) else found.value
     charged = prompt + used * completion
     # A ratio that was found is as unsure as it is; one that was published is taken for granted.
     weight = float(used * np.ptp(completion) / np.ptp(charged))
     unsure = 0.0 if found is None or used != found.value else found.half * weight
     admitted = _rate(line(charged[:, None], at, stretch), unsure)
-    if admitted is None:
-        return None
     exactly = None if after is None else line(charged[:, None], full_until, stretch)
     by_retry_after = _rate(exactly, unsure)
+    if admitted is None and by_retry_after is None:
+        return None
     depth = None
     if limited and exactly is not None and by_retry_after is not None:
         first = float(refusals.at[told][0]), float(refusals.retry_after[told][0])
@@ -116,26 +118,75 @@ def _thin(at: Floats) -> Ints:
     return np.unique(part, return_index=True)[1].astype(np.int64)
 
 
-def _stretches(full_until: Floats, charged: Floats) -> Ints | None:
+def _stretches(
+    full_until: Floats, charges: NDArray[np.float64], ratio: float, *, exact: bool, joint: bool
+) -> Ints | None:
     """To which stretch without an empty bucket each refusal belongs; None where there are too few for it.
 
-    What is empty can't drain, so that time passes which the charges do not explain.
+    What is empty can't drain, so that time passes which the charges do not explain. It is looked for from the highest rate
+    on; from that within the shorter gaps, in which no bucket runs empty; and with the ratio that the charges themselves tell,
+    since a wrong one leaves time unexplained too. The stretches that leave the rate least open stand.
+
+    Args:
+        full_until: when each bucket would have been below its depth again.
+        charges: for prompts and completions before each refusal.
+        ratio: as published.
+        exact: whether the retry-after was told, so that short gaps tell a rate.
+        joint: whether the charges may tell another ratio.
     """
+    weights = np.array([1.0, ratio])
+    best: Ints | None = None
+    least = math.inf
+    for slopes, of_mix in _starts(full_until, charges, weights, exact=exact, joint=joint):
+        stretch = _split(full_until, charges, slopes, joint=of_mix) if np.all(slopes > 0) else None
+        found = (
+            None if stretch is None else line(charges if of_mix else (charges @ weights)[:, None], full_until, stretch)
+        )
+        if found is None or found.slopes[0] <= 0:
+            continue
+        # With a ratio of its own the rate is as open as for that mix of calls.
+        mix = np.ptp(charges, axis=0) if of_mix else np.ones(1)
+        left_open = found.error(mix.tolist()) / float(found.slopes @ mix)
+        if left_open < least:
+            best, least = stretch, left_open
+    return best
+
+
+def _starts(
+    full_until: Floats, charges: NDArray[np.float64], weights: Floats, *, exact: bool, joint: bool
+) -> list[tuple[Floats, bool]]:
+    """Slopes to begin with, and whether their ratio is one that the charges tell; none where the refusals are too few."""
+    charged = charges @ weights
     rate = _highest(full_until, charged)
+    if rate is None:
+        return []
+    starts = [(weights / rate, False)]
+    gaps = np.diff(full_until)
+    whole, short = np.zeros(len(gaps) + 1, dtype=np.int64), np.concatenate(([0], np.cumsum(gaps > np.median(gaps))))
+    for stretch in (whole, short) if exact else ():
+        alone = line(charged[:, None], full_until, stretch)
+        together = line(charges, full_until, stretch) if joint else None
+        starts += [(weights * alone.slopes[0], False)] if alone is not None else []
+        starts += [(together.slopes, True)] if together is not None else []
+    return starts
+
+
+def _split(full_until: Floats, charges: NDArray[np.float64], slopes: Floats, *, joint: bool) -> Ints | None:
+    """The stretches, from these slopes on, which are found anew with them until nothing changes."""
     stretch: Ints = np.zeros(len(full_until), dtype=np.int64)
     for _ in range(_ROUNDS):
-        if rate is None:
-            return None
-        idle = np.diff(full_until) - np.diff(charged) / rate
-        usual = float(np.median(idle))
-        scatter = float(np.median(np.abs(idle - usual)))
+        idle = np.diff(full_until) - np.diff(charges, axis=0) @ slopes
+        scatter = float(np.median(np.abs(idle - np.median(idle))))
         before, stretch = stretch, np.concatenate(([0], np.cumsum(idle > max(_IDLE, _SCATTER * scatter))))
         if len(stretch) - len(np.unique(stretch)) < FEWEST:
             return None
         if np.array_equal(before, stretch):
             break
-        found = _rate(line(charged[:, None], full_until, stretch))
-        rate = None if found is None else found.value
+        weights = slopes / slopes[0]
+        found = line(charges if joint else (charges @ weights)[:, None], full_until, stretch)
+        if found is None or not np.all(found.slopes > 0):
+            return None
+        slopes = found.slopes if joint else weights * found.slopes[0]
     return stretch
 
 

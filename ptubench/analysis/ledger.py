@@ -25,13 +25,13 @@ class Ledger:
     completion: Floats
     """Completion tokens, not weighted: the output limit when sent, what is left of it taken back at the end."""
 
-    def prompt_before(self, at: Floats) -> Floats:
-        """Charged for prompts before each moment."""
-        return _before(self.at, self.prompt, at)
+    def prompt_until(self, at: Floats) -> Floats:
+        """Charged for prompts up to each moment."""
+        return _until(self.at, self.prompt, at)
 
-    def completion_before(self, at: Floats) -> Floats:
-        """Charged for completions before each moment, in tokens."""
-        return _before(self.at, self.completion, at)
+    def completion_until(self, at: Floats) -> Floats:
+        """Charged for completions up to each moment, in tokens."""
+        return _until(self.at, self.completion, at)
 
     def level(self, at: Floats, *, drain: float, ratio: float) -> Floats:
         """Normalized tokens in the bucket just before each moment, had it been empty at 0 s.
@@ -95,6 +95,6 @@ def refused(attempts: Attempts) -> Bools:
     return attempts.spilled | ~np.isnan(throttled_at(attempts))
 
 
-def _before(times: Floats, amounts: Floats, at: Floats) -> Floats:
-    total: Floats = np.concatenate(([0.0], np.cumsum(amounts)))[np.searchsorted(times, at)]
+def _until(times: Floats, amounts: Floats, at: Floats) -> Floats:
+    total: Floats = np.concatenate(([0.0], np.cumsum(amounts)))[np.searchsorted(times, at, side="right")]
     return total

@@ -22,6 +22,7 @@ from ptubench.ptu.capacity import Capacity
 
 DEEPEST = 120.0
 """Seconds of capacity that an idle deployment may absorb before its first 429 [assumed: Azure does not publish it]."""
+_DEEPEST_TOLD = 86_400.0  # seconds; a file that says more was damaged
 _PARTS = 20  # a pair of refusals is at least this part of the window apart: what jitter makes of closer ones is no rate
 _APART = 0.005  # seconds: what is nearer may have reached the service in another order
 _MOST = 300  # refusals of which all pairs are looked at
@@ -103,10 +104,10 @@ def admitted_rpm(served: Attempts, window: Window) -> float:
 
 
 def depth(run: Run) -> float:
-    """Seconds of capacity that the bucket may hold; a simulated deployment that is deeper tells so."""
+    """Seconds of capacity that the bucket may hold: what a simulated deployment tells of itself, else what is assumed."""
     said: dict[str, Any] = (run.end.simulated if run.end is not None else None) or {}
     told = said.get("depth_s")
-    return max(DEEPEST, float(told)) if isinstance(told, int | float) else DEEPEST
+    return float(told) if isinstance(told, int | float) and 0 <= told < _DEEPEST_TOLD else DEEPEST
 
 
 @dataclass(frozen=True, slots=True)

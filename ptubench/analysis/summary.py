@@ -169,9 +169,10 @@ def _capacity(target: dict[str, Any]) -> Capacity | None:
         found = capacity(
             target.get("model"), target.get("ptu"), ratio=target.get("ratio"), tpm_per_ptu=target.get("tpm_per_ptu")
         )
+        known = found is not None and found.tpm > 0
     except (AttributeError, TypeError):
         return None  # a head that was edited by hand
-    return found if found is not None and found.tpm > 0 else None
+    return found if known else None
 
 
 def _target(run: Run, what_it_is: Capacity | None, reasoning_tpm: float | None) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from ptubench.units import number_text
 
 _ALWAYS = -1.0
 _NEVER = float("inf")
+_UNSETTLED = ("never_steady", "not_saturated")
+"""Reasons for a window that say that it is not the one that was asked for."""
 
 
 def assess(
@@ -51,7 +53,7 @@ def assess(
         *_sizes(asked),
         *_service(run, offered=len(requests), answers=answers),
         *_azure(run, compared),
-        Signal("never_steady", 1 if warm_up.reason == "never_steady" else None, 0, _NEVER, warm_up.text),
+        *(Signal(code, 1, 0, _NEVER, warm_up.text) for code in _UNSETTLED if warm_up.reason == code),
         *_end(run),
     ]
     reasons = []

@@ -84,6 +84,7 @@ def capacity(
     place: options.Place = None,
     results: options.Results = Path("results"),
     gzip: options.Gzip = False,
+    dry_run: Annotated[bool, option("Say what would be searched and send nothing.", "--dry-run", panel=OUTPUT)] = False,
     as_json: Annotated[bool, option("Print one JSON document instead of tables.", "--json", panel=OUTPUT)] = False,
 ) -> None:
     """Find the highest call rate that the target sustains.
@@ -144,6 +145,9 @@ def capacity(
         ),
         os.environ,
     )
+    if dry_run:
+        _dry_run(ready, as_json=as_json)
+        return
     _agree(ready, yes=yes)
     answer = _run(ready)
     if as_json:
@@ -154,6 +158,17 @@ def capacity(
         print_view(report.render(answer))
     if code := _exit_code(answer):
         raise typer.Exit(code)
+
+
+def _dry_run(ready: Any, *, as_json: bool) -> None:
+    from ptubench import capacity_run
+    from ptubench.report import capacity as report
+
+    planned = capacity_run.dry_run(ready)
+    if as_json:
+        print_json(planned)
+    else:
+        print_view(report.planned(planned))
 
 
 def _agree(ready: Any, *, yes: bool) -> None:

@@ -99,7 +99,10 @@ def size(
     from_: Annotated[
         Path | None,
         _option(
-            "A measured run: its cached share, and its latencies for your rules.", "--from", metavar="RUN", panel=_SIZE
+            "A measured run: its capacity, depth, latencies and cached share replace what is assumed.",
+            "--from",
+            metavar="RUN",
+            panel=_SIZE,
         ),
     ] = None,
     assume: Annotated[

@@ -36,7 +36,8 @@ def create(name: str, model: Model | None, type_: str, ptu: int) -> str:
         ptu: its size.
     """
     version = (model.version if model is not None else None) or "VERSION"
-    served = model.name if model is not None else name if _PLAIN.fullmatch(name) else "MODEL"
+    typed = name if _PLAIN.fullmatch(name) else "MODEL"
+    served = typed if model is None else model.name
     publisher = "OpenAI" if _OPENAI.match(served) else "PUBLISHER"
     return " ".join(
         (

@@ -9,7 +9,7 @@ import importlib.resources
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import yaml
@@ -129,9 +129,21 @@ TYPES = ("global", "datazone", "regional")
 """The deployment types that a table may price."""
 
 
+class _Loader(yaml.BaseLoader):
+    """Every scalar as text: no YAML reader's guess turns a date or a name into something else."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's own
+        """Refuse a key that stands twice: which price would it be?"""
+        seen = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                raise msgspec.ValidationError(f"line {key.start_mark.line + 1}: `{shown(key.value)}` stands twice")
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def _read(text: str) -> Prices:
-    # Every scalar as text: no YAML reader's guess turns a date or a name into something else.
-    plain = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - it makes text, lists and mappings and nothing else
+    plain = yaml.load(text, Loader=_Loader)  # noqa: S506 - it makes text, lists and mappings and nothing else
     for part, form in (("ptu", PtuPrice), ("models", Price)):
         entries = plain.get(part) if isinstance(plain, dict) else None
         for name, entry in entries.items() if isinstance(entries, dict) else ():

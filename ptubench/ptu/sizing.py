@@ -101,7 +101,7 @@ def around(need: Need, sizes: Sizes, *, most: int = MOST_SIZES) -> list[int]:
     """Deployable sizes around a need, ascending: from one under the mean's to one above what the headroom asks for.
 
     Where these are more than `most`, the increments are widened to whole multiples, and the sizes next to the
-    headroom's stay: that is where the answer is.
+    headroom's stay: that is where the answer is. A headroom over 1 can ask for less than the mean; then only those.
     """
     centre = deployable(need.headroom, sizes)
     enough = deployable(need.mean, sizes)

@@ -35,6 +35,36 @@ def render(answer: Answer) -> RenderableType:
     return Encodable(Group(*(row for part in parts for row in (part, Text()))))
 
 
+def planned(plan: Mapping[str, Any]) -> RenderableType:
+    """What would be searched (`capacity_run.dry_run`)."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    target, most = plan["target"], plan["steps"]
+    grid.add_row("target", untrusted(f"{target['deployment'] or target['endpoint']}, {plan['clock']} clock", limit=200))
+    if target["url"]:
+        grid.add_row("URL", untrusted(target["url"], limit=200))
+    known = (
+        "" if plan["published_tpm"] is None else f", above {number_text(plan['published_tpm'])} normalized tokens/min"
+    )
+    grid.add_row("saturates at", Text(f"{number_text(plan['saturating_rpm'])} calls/min{known}"))
+    length = duration_text(plan["step_s"])
+    grid.add_row(
+        "then", Text(f"at most {most} rates, until ±{share_text(plan['within'])}; each measured for {length} or more")
+    )
+    for rule in plan["rules"]:
+        grid.add_row("rule", untrusted(rule, limit=200))
+    for rule in plan["not_judged"]:
+        grid.add_row("rule", untrusted(f"{rule}: not judged (simulated)", limit=200))
+    if plan["max_time_s"] is not None:
+        grid.add_row("at most", Text(f"{duration_text(plan['max_time_s'])} of load"))
+    if plan["max_tokens"] is not None:
+        grid.add_row("at most", Text(f"{number_text(plan['max_tokens'])} tokens"))
+    if plan["continues"] is not None:
+        grid.add_row("continues", untrusted(plan["continues"], limit=400))
+    return Encodable(grid)
+
+
 def _heading(answer: Answer) -> Text:
     target = answer["target"]
     title = badge(target["kind"], clock=answer["clock"])

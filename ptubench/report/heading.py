@@ -17,6 +17,7 @@ from ptubench.report.text import badge, untrusted
 from ptubench.units import duration_text, number_text
 from ptubench.workload.model import Workload
 
+_UNSETTLED = {"never_steady": "never steady", "not_saturated": "saturation not reached"}
 _VERDICT_STYLES = {"valid": "bold green", "degraded": "bold yellow", "invalid": "bold red"}
 _VERDICTS = {
     "valid": "the client measured what it was asked to",
@@ -110,9 +111,9 @@ def _window(run: Mapping[str, Any]) -> Text:
 
 def _warm_up(decided: Mapping[str, Any]) -> Text:
     """By which rule the window begins where it does, and why."""
-    never = decided["reason"] == "never_steady"
-    text = "never steady, see the verdict" if never else decided["text"]
-    return Text.assemble(untrusted(decided["rule"]), ": ", untrusted(text, "yellow" if never else "", limit=500))
+    short = _UNSETTLED.get(decided["reason"])
+    said = untrusted(decided["text"], limit=500) if short is None else Text(f"{short}, see the verdict", "yellow")
+    return Text.assemble(untrusted(decided["rule"]), ": ", said)
 
 
 def _verdict(validity: Mapping[str, Any], *, virtual: bool) -> Text:

@@ -1,6 +1,5 @@
 """The answer of a search as one JSON document: what was found, what each step said, and what it cost."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from ptubench.ptu.sizing import deployable
 from ptubench.search import steps
 from ptubench.search.drive import Asked, Found
 from ptubench.search.next import Result
-from ptubench.units import duration_text
+from ptubench.units import duration_text, seconds_text
 
 SCHEMA_VERSION = 1
 
@@ -129,9 +128,12 @@ def _notes(asked: Asked, found: Found) -> list[str]:
         if said := steps.remembers(lengths, saturated, asked.goal.limit):
             notes.append(said)
         notes.append(
-            f"an idle bucket absorbed about {saturated.depth:,.0f} calls ({duration_text(math.ceil(saturated.depth / saturated.rate))} "
+            f"an idle bucket absorbed about {saturated.depth:,.0f} calls ({seconds_text(saturated.depth / saturated.rate)} "
             f"of the capacity); each step fills it for {duration_text(lengths.fill)} and lets it settle for {duration_text(lengths.settle)}"
         )
+    drifting = [f"{tried.row['rate']:,.1f}/min" for tried in found.tried if not tried.row["flat"]]
+    if drifting:
+        notes.append(f"the refused ratio was not flat at {', '.join(drifting)}: make the steps longer with --step")
     if (last := found.last) is not None and last.result is not None and found.ended != "completed":
         notes.append("the search was not over: the interval is wider than was asked for")
     if last is not None and last.why == "steps":

@@ -4,13 +4,16 @@ Makes no load itself: `play` does, and leaves a run file for each step. A step w
 instead, so that an interrupted search goes on where it stopped.
 """
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from ptubench.analysis.checks import Rule
+from ptubench.errors import MeasurementLost
 from ptubench.load.plan import make_plan
 from ptubench.ptu.capacity import Capacity
 from ptubench.record import Line
@@ -23,6 +26,7 @@ from ptubench.search.tried import Enough, Full, Lost, Spent, Tried, measured, sa
 from ptubench.units import duration_text
 from ptubench.workload.model import Workload
 
+_Read = TypeVar("_Read")
 Ended = Literal["completed", "max_time", "max_tokens", "not_saturated", "stopped"]
 _DOUBLINGS = 8
 _SEEDS = 1000  # steps of neighbouring seeds must not share their luck
@@ -132,10 +136,12 @@ class _Driver:
             left = math.inf if asked.max_time is None else asked.max_time - found.spent.seconds - measure
             enough = Enough(patience=min(steps.PATIENCE, left), measure=measure)
             self._watch(f"saturating at {rate * 60:,.1f}/min")
-            path = self._made(Order(workload, "saturate", enough))
-            if path is None:
+            full = self._step(
+                Order(workload, "saturate", enough),
+                partial(saturation_of, rate=rate, capacity=asked.capacity),
+            )
+            if full is None:
                 return "stopped"
-            full = saturation_of(path, rate=rate, capacity=asked.capacity)
             found.full.append(full)
             if (saturated := full.saturated) is not None and saturated.rate < rate:
                 found.fill = rate
@@ -169,23 +175,27 @@ class _Driver:
             planned = make_plan(workload).in_window(begins, lengths.whole) or 0
             lost = Lost(limit=asked.goal.limit, planned=planned, begins=begins)
             number = len(found.tried) + 1
-            path = self._made(Order(workload, f"step-{number}", lost))
-            if path is None:
+            tried = self._step(
+                Order(workload, f"step-{number}", lost),
+                partial(measured, rate=rate, rules=asked.rules, beside=asked.beside, limit=asked.goal.limit),
+            )
+            if tried is None:
                 return "stopped"
-            tried = measured(path, rate=rate, rules=asked.rules, beside=asked.beside, limit=asked.goal.limit)
             found.tried.append(tried)
             self._watch(_said(number, tried))
 
     def _seed(self) -> int:
         return self._asked.workload.seed * _SEEDS + len(self._found.full) + len(self._found.tried)
 
-    def _made(self, order: Order) -> Path | None:
-        """The run file of a step: there already, or made now."""
-        path = folders.find(self._done, order.workload)
-        if path is None:
-            return self._play(order)
-        self._found.read += 1
-        return path
+    def _step(self, order: Order, read: Callable[[Path], _Read]) -> _Read | None:
+        """What a step says whose run file is there already, or is made now; None when it was stopped."""
+        for path in folders.find(self._done, order.workload):
+            with contextlib.suppress(MeasurementLost):  # it was no measurement: once more
+                told = read(path)
+                self._found.read += 1
+                return told
+        made = self._play(order)
+        return None if made is None else read(made)
 
     def _too_much(self, rate: float, seconds: float) -> Ended | None:
         """Whether a further step would be over a bound."""

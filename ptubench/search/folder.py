@@ -74,10 +74,10 @@ def done(folder: Path) -> list[tuple[Workload, Path]]:
     return found
 
 
-def find(steps: list[tuple[Workload, Path]], workload: Workload) -> Path | None:
-    """The run file of a step, if it was done."""
+def find(steps: list[tuple[Workload, Path]], workload: Workload) -> list[Path]:
+    """The run files of a step that was done."""
     wanted = portable(workload)
-    return next((path for made, path in steps if made == wanted), None)
+    return [path for made, path in steps if made == wanted]
 
 
 def finish(folder: Path, answer: Mapping[str, Any]) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ptubench.analysis import checks, rates, saturation
+from ptubench.analysis import checks, rates, saturation, steady
 from ptubench.analysis.checks import Rule
 from ptubench.analysis.columns import Run, select
 from ptubench.analysis.gather import load
+from ptubench.analysis.rates import Grid
+from ptubench.analysis.requests import requests
 from ptubench.analysis.stats import wilson
 from ptubench.analysis.summary import summary_of
 from ptubench.errors import MeasurementLost
@@ -23,6 +25,9 @@ from ptubench.search.curve import Saturated, Seen
 
 LOST = 3.0
 """A step is ended when its refused ratio must be more than so many times the limit, whatever follows."""
+
+
+_FEWEST = 4  # batches of a window that a slope needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +164,7 @@ def measured(path: Path, *, rate: float, rules: Sequence[Rule], beside: Sequence
         by_others=not all(others) and not lost,
         spent=_spent(run, summary),
         row=_row(summary, path, rate=rate)
+        | {"flat": _is_flat(run, summary["run"]["window_s"])}
         | {"kind": "rate", "passed": passed, "checks": [*(row for _, row in judged), *unjudged], "lost": lost},
     )
 
@@ -183,6 +189,22 @@ def _row(summary: dict[str, Any], path: Path, *, rate: float) -> dict[str, Any]:
         "metrics": summary["metrics"],
         "file": str(path),
     }
+
+
+def _is_flat(run: Run, window: Sequence[float]) -> bool:
+    """Whether the refused ratio neither rose nor fell over the window, by more than matters and than chance explains."""
+    width = (window[1] - window[0]) / steady.BATCHES
+    if width <= 0:
+        return True
+    everything = requests(run.attempts, run.drops, streams=run.head.workload.stream)
+    grid = Grid(start=window[0], width=width, bins=steady.BATCHES)
+    offered = grid.count(everything.scheduled)
+    refused = grid.count(everything.scheduled[everything.refused])
+    ratio = refused[offered > 0] / offered[offered > 0]
+    if len(ratio) < _FEWEST:
+        return True
+    change, error = steady.drift(ratio)
+    return abs(change) <= max(steady.TOLERANCES[1], steady.CERTAIN * error)
 
 
 def _spent(run: Run, summary: dict[str, Any]) -> Spent:

@@ -3,7 +3,7 @@
 Prints nothing, and asks for no date: `today` is an argument.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 
 from ptubench import __version__
 from ptubench.analysis import calibrate, checks
+from ptubench.analysis.checks import Rule
 from ptubench.ptu import bill, catalogue, deploy, estimate, sizing
 from ptubench.ptu.sizing import Need
 from ptubench.sim.options import ASSUMED
@@ -19,10 +20,11 @@ from ptubench.size import sweep
 from ptubench.size.asked import Asked
 from ptubench.size.measured import Measured
 from ptubench.units import number_text, share_text
-from ptubench.virtual.sweep import HEADROOM, NOT_JUDGED, REFUSED, Judging, Step
+from ptubench.virtual.sweep import HEADROOM, NOT_JUDGED, REFUSED, UTILIZATION, Judging, Step
 from ptubench.workload.model import OpenLoop, Workload
 
 SCHEMA = 1
+NOT_RECKONED = "not judged (formula alone)"
 OLD = 90
 """Days after which a dated table is said to be old: both change several times a year."""
 CAVEATS = (
@@ -50,17 +52,18 @@ def answer(asked: Asked, *, today: date, watch: Callable[[Step], None] = lambda 
     Raises:
         UsageError: the workload can't be simulated.
     """
-    headroom = HEADROOM if asked.headroom is None else asked.headroom
+    workload = asked.load.workload
+    by = None if workload is None else sweep.judging(asked)
+    headroom = (None if by is None else by.headroom) or asked.headroom or HEADROOM
     demand = asked.load.demand
     need = sizing.need(demand, asked.one, headroom=headroom)
-    by = None if asked.load.workload is None else sweep.judging(asked)
-    found, told = _found(asked, need, by, headroom, watch)
+    found, told = _found(asked, need, by, watch)
     recommended = found["recommended"]
     measured = None if asked.measured is None else _cached_share(asked.measured.summary)
     return {
         "schema_version": SCHEMA,
         "tool": {"name": "ptubench", "version": __version__},
-        "workload": None if asked.load.workload is None else msgspec.to_builtins(asked.load.workload),
+        "workload": None if workload is None else msgspec.to_builtins(workload),
         "usage": told,
         "model": _model(asked),
         "type": asked.type,
@@ -75,7 +78,7 @@ def answer(asked: Asked, *, today: date, watch: Callable[[Step], None] = lambda 
         "by_depth": found["by_depth"],
         "depends_on_depth": found["depends_on_depth"],
         "depths": found["depths"],
-        "rules": [] if by is None else _rules(by, asked.measured, found["by"]),
+        "rules": [] if by is None or workload is None else _rules(by, asked.measured, found["by"], workload.checks),
         "money": _money(asked, need, recommended),
         "az_command": None if recommended is None else _create(asked, asked.type, recommended),
         "quota_command": deploy.quota(asked.type),
@@ -86,28 +89,16 @@ def answer(asked: Asked, *, today: date, watch: Callable[[Step], None] = lambda 
 
 
 def _found(
-    asked: Asked, need: Need, by: Judging | None, headroom: float, watch: Callable[[Step], None]
+    asked: Asked, need: Need, by: Judging | None, watch: Callable[[Step], None]
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Which sizes are large enough, and by what that is said; what the history needs, if there is one."""
     sizes = sweep.ladder(asked, need)
-    if asked.load.usage is not None:
+    if by is None:
         told, found = sweep.recorded(asked, sizes)
         return found | {"by": "history"}, told
-    if asked.assumed is not None and by is not None and sizes:
+    if asked.assumed is not None and sizes:
         return sweep.simulated(asked, sizes, by, watch) | {"by": "simulation"}, None
-    rows: list[dict[str, Any]] = [
-        {"ptu": ptu, "depth_s": None, "metrics": {}, "checks": [], "passed": need.peak / ptu <= headroom}
-        for ptu in sizes
-    ]
-    fit = [ptu for ptu in sizes if need.peak / ptu <= headroom]
-    return {
-        "by": "formula",
-        "sizes": rows,
-        "recommended": min(fit, default=None),
-        "by_depth": {},
-        "depends_on_depth": None,
-        "depths": [],
-    }, None
+    return sweep.reckoned(need, sizes, by) | {"by": "formula"}, None
 
 
 def _model(asked: Asked) -> dict[str, Any]:
@@ -172,19 +163,27 @@ def _size(asked: Asked, row: Mapping[str, Any], need: Need) -> dict[str, Any]:
     }
 
 
-def _rules(by: Judging, measured: Measured | None, how: str) -> list[dict[str, Any]]:
-    """The workload's rules that no simulation judged, by a measured run if there is one.
+def _rules(by: Judging, measured: Measured | None, how: str, own: Sequence[str]) -> list[dict[str, Any]]:
+    """The rules that nothing judged here: those on latencies by a measured run, if there is one.
 
     Args:
         by: of a simulation.
         measured: the run of `--from`.
         how: `simulation`, or what took its place.
+        own: the workload's rules as they are written.
     """
-    beside = by.beside if how == "simulation" else (*by.beside, *by.measured)
-    if measured is None:
-        unjudged = {"measured": None, "ci95": None, "passed": None, "why": NOT_JUDGED}
-        return [{"rule": rule.text, "limit": rule.limit, **unjudged} for rule in beside]
-    return [checks.judge(rule, dict(measured.summary)) for rule in beside]
+    if how == "simulation":
+        return [_beside(rule, measured, NOT_JUDGED) for rule in by.beside]
+    latencies = [_beside(rule, measured, NOT_RECKONED) for rule in (*by.beside, *by.measured)]
+    told = [rule for rule in by.rules if rule.text in own and not rule.metric.startswith(UTILIZATION)]
+    others = [rule for rule in told if rule not in by.measured]
+    return [*latencies, *(_beside(rule, None, NOT_RECKONED) for rule in others)]
+
+
+def _beside(rule: Rule, measured: Measured | None, why: str) -> dict[str, Any]:
+    if measured is not None:
+        return checks.judge(rule, dict(measured.summary))
+    return {"rule": rule.text, "measured": None, "limit": rule.limit, "ci95": None, "passed": None, "why": why}
 
 
 def _money(asked: Asked, need: Need, recommended: int | None) -> dict[str, Any]:

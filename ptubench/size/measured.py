@@ -115,12 +115,8 @@ def sources(options: SimOptions | None, measured: Measured | None, *, typed: Col
     """By parameter of the simulated deployment where its value comes from, for those that were typed or measured."""
     if options is None:
         return {}
-    said: dict[str, str] = {}
-    if measured is not None:
-        fast = measured.findings.speed
-        untold = {name for name in ("prefill", "load") if getattr(fast, name) is None}
-        said = dict.fromkeys(_found(measured.findings).keys() - untold, measured.source)
-    return dict(sorted((said | dict.fromkeys(typed, "as typed")).items()))
+    said = {} if measured is None else dict.fromkeys(_found(measured.findings), measured.source)
+    return said | dict.fromkeys(typed, "as typed")
 
 
 def _found(of: Findings) -> dict[str, float]:
@@ -128,7 +124,7 @@ def _found(of: Findings) -> dict[str, float]:
 
     One spread stands for first tokens and speed, so it is the larger: percentiles above the middle are not too low.
     """
-    known: dict[str, float] = {} if of.depth is None else {"depth": of.depth.value}
+    known: dict[str, float] = {} if of.depth is None else {"depth": round(of.depth.value, 2)}
     fast = of.speed
     spreads = [one.value for one in (fast.spread, fast.tbt_spread) if one is not None]
     if spreads:

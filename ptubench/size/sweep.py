@@ -6,6 +6,7 @@ Both answer for several depths of the bucket, which Azure does not publish, and 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ptubench.analysis import checks
 from ptubench.errors import UsageError
 from ptubench.ptu import sizing
 from ptubench.ptu.sizing import Need, Sizes
@@ -81,6 +82,25 @@ def unmet(found: dict[str, Any], by: virtual.Judging) -> list[str]:
     rows = found["sizes"][-1]["checks"] if found["sizes"] else []
     failed = [row["rule"] for row in rows if row["passed"] is False]
     return failed if {rule.text for rule in by.measured}.issuperset(failed) else []
+
+
+def reckoned(need: Need, sizes: Sequence[int], by: virtual.Judging) -> dict[str, Any]:
+    """The formula alone at every size, in the form of `simulated`: judged by the rules on utilization, all that it tells."""
+    rules = [rule for rule in by.rules if rule.metric.startswith(virtual.UTILIZATION)]
+    rows: list[dict[str, Any]] = []
+    for ptu in sizes:
+        used = {"mean": need.mean / ptu, "peak_minute": need.peak / ptu}
+        metrics = {"requests": {"total": 1}, "utilization": {"estimated": used, "simulated": used}}
+        judged = [checks.judge(rule, {"metrics": metrics}) for rule in rules]
+        passed = all(row["passed"] for row in judged)
+        rows.append({"ptu": ptu, "depth_s": None, "metrics": {}, "checks": judged, "passed": passed})
+    return {
+        "sizes": rows,
+        "recommended": virtual.smallest([(row["ptu"], row["passed"]) for row in rows]),
+        "by_depth": {},
+        "depends_on_depth": None,
+        "depths": [],
+    }
 
 
 def recorded(asked: Asked, sizes: Sequence[int]) -> tuple[dict[str, Any], dict[str, Any]]:

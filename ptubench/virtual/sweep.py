@@ -40,7 +40,7 @@ _LATENCIES = (
     ),
 )
 """What it can tell where its speed was measured."""
-_UTILIZATION = ("utilization.estimated.", "utilization.simulated.")
+UTILIZATION = ("utilization.estimated.", "utilization.simulated.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,12 @@ class Judging:
     """The workload's rules that no simulation can judge: those on failures, and on latencies where these are assumed."""
     measured: tuple[Rule, ...] = ()
     """Those of `rules` that a simulation can judge because latencies were measured."""
+
+    @property
+    def headroom(self) -> float | None:
+        """The least share of its capacity that a rule lets the busiest minute use; None where none says."""
+        peaks = [rule for rule in self.rules if rule.metric in {f"{kind}peak_minute" for kind in UTILIZATION}]
+        return min((rule.limit for rule in peaks if rule.op in {"<", "<="}), default=None)
 
 
 class Step(NamedTuple):
@@ -84,8 +90,8 @@ def judging(
     defaults = []
     if not any(rule.metric.startswith("refused.") for rule in told):
         defaults.append(f"refused.ratio <= {refused:.4g}")
-    if headroom is not None or not any(rule.metric.startswith(_UTILIZATION) for rule in told):
-        defaults.append(f"utilization.simulated.peak_minute <= {HEADROOM if headroom is None else headroom:.4g}")
+    if headroom is not None or not any(rule.metric.startswith(UTILIZATION) for rule in told):
+        defaults.append(f"utilization.simulated.peak_minute <= {HEADROOM if headroom is None else headroom:.9g}")
     rules = (*(checks.parse(text, where="size") for text in defaults), *told)
     beside = tuple(rule for rule in own if rule not in told)
     return Judging(rules=rules, beside=beside, measured=tuple(measured))
