@@ -170,7 +170,8 @@ def _virtual(prepared: Prepared, place: Path) -> drive.Play:
             workload=order.workload, options=options, salt=f"{order.workload.seed}", label=order.label
         )
         started = datetime.now(UTC)
-        with contextlib.closing(store.create(place, order.workload.name, order.label, started)) as file:
+        made = store.create(place, order.workload.name, order.label, started, compress=prepared.options.compress)
+        with contextlib.closing(made) as file:
             virtual.play(trial, lambda line: file.write(record.encode(line)), enough=order.enough)
         return file.path
 

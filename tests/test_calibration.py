@@ -14,15 +14,16 @@ import runs
 from goldens import golden, shown
 from ptubench.analysis.calibrate import findings, plain
 from ptubench.analysis.fit import line, of_sums
-from ptubench.analysis.gather import load
+from ptubench.analysis.gather import Gathering, load
 from ptubench.analysis.ledger import Ledger
 from ptubench.errors import UsageError
 from ptubench.ptu.bucket import Bucket
+from ptubench.record import Attempt
 from ptubench.report.calibration import calibration
 from ptubench.report.size import render
 from ptubench.size.answer import answer
 from ptubench.size.asked import SizeOptions, ask
-from secrets_kept import CLAIMED, PTU, file, run
+from secrets_kept import CLAIMED, PTU, file, run, secret
 
 WINDOW = (60.0, 600.0)
 SEEDS = 24
@@ -199,6 +200,18 @@ def test_a_target_that_says_too_little_tells_no_capacity_of_one_ptu(claimed, sen
     assert told.tpm_per_ptu is None
     assert any(one.startswith(sentence) for one in told.unknown)
     assert told.speed.latency.value == pytest.approx(0.25, rel=0.4)
+
+
+def test_calls_of_others_are_noticed():
+    head, *rest = secret()
+    gathering = Gathering(head)
+    for one in rest:
+        if not (isinstance(one, Attempt) and one.outcome == "ok" and one.index % 3 == 0):
+            gathering.add(one)
+    told = findings(gathering.run(), window=WINDOW)
+
+    assert any("others were calling" in sentence for sentence in told.unknown)
+    assert not any("others were calling" in sentence for sentence in found().unknown)
 
 
 def test_calls_without_usage_are_said_to_hide_capacity():

@@ -21,6 +21,8 @@ from ptubench.report import capacity as report
 from ptubench.results import store
 from ptubench.search import drive
 from ptubench.target.model import TargetOptions
+from ptubench.virtual.run import lines, play
+from trials import trial
 
 LONG_RUN = 77.5
 """Calls a minute of which gpt-4.1:50 with a depth of 10 s refuses 1 % in 24 hours (benchmarks/capacity.py)."""
@@ -204,6 +206,19 @@ def _text(answer):
     console = Console(width=200, file=io.StringIO(), markup=False)
     console.print(report.render(answer))
     return console.file.getvalue()
+
+
+def test_a_run_is_over_when_it_is_enough():
+    of = trial("gpt-4.1:50", duration="10m", warmup="1m")
+    found = []
+    play(of, found.append, enough=lambda line: line.scheduled >= 300)
+    *attempts, end = found[1:]
+
+    assert end.ended == "completed"
+    assert 300 <= end.load_end < 320
+    assert all(attempt.outcome == "ok" for attempt in attempts)
+    assert len(attempts) + end.unsent == len(lines(of)) - 2
+    assert end.unsent == end.unsent_in_window > 150
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ptubench.cli.main import main
 from ptubench.errors import UsageError
 from ptubench.ptu import sizing
 from ptubench.report import size as report
-from ptubench.report import size_csv
+from ptubench.report import size_csv, size_money
 from ptubench.size.answer import answer
 from ptubench.size.asked import SizeOptions, ask
 
@@ -348,8 +348,6 @@ def test_a_need_beyond_all_deployments_is_one_sentence(sized):
 def test_a_history_takes_no_option_that_it_has_no_use_for(asked, usage):
     with pytest.raises(UsageError, match="--assume: `latency=3` tells nothing of a usage history"):
         asked(usage=usage, assume=("depth=30s", "latency=3"))
-    with pytest.raises(UsageError, match="--no-simulation: goes with a workload only"):
-        asked(usage=usage, simulation=False)
 
 
 @pytest.mark.parametrize("sizes", [None, "40,50"])
@@ -359,6 +357,22 @@ def test_the_history_of_a_model_of_ones_own_goes_through_the_depth_that_was_type
     assert told["usage"]["depth_s"] == 7
     assert [size["ptu"] for size in told["sizes"]] == ([] if sizes is None else [40, 50])
     assert "PTU needed per minute" in shown(report.render(told))
+
+
+def test_a_history_with_one_extreme_minute_shows_the_sizes_that_serve_the_others(sized, tmp_path):
+    calls = [100] * 90 + [200] * 9 + [300] * 100 + [200_000]  # of 600 tokens, 0.2 PTU
+    path = tmp_path / "spike.csv"
+    lines = [
+        f"2026-11-01T{minute // 60:02}:{minute % 60:02}Z,{n},{200 * n},0,{100 * n}\n" for minute, n in enumerate(calls)
+    ]
+    path.write_text(USAGE + "".join(lines))
+    told = sized(usage=path)
+    money = shown(size_money.money(told))
+
+    assert {60, 40_000} < {size["ptu"] for size in told["sizes"]}
+    assert told["recommended"] == 44_445
+    assert "cheapest" in money
+    assert "…" not in money
 
 
 def test_a_history_says_itself_how_much_there_is_in_a_month(asked, usage):

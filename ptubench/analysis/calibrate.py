@@ -23,6 +23,7 @@ from ptubench.analysis.speed import FEWEST, Speed, speed
 from ptubench.ptu.capacity import Capacity, capacity
 from ptubench.units import number_text, share_text
 
+_SCATTERED = 1.0  # seconds by which 429s are off their line that no rounding explains
 _UNTOLD = 0.01  # share of the admitted calls without usage from which on it is said
 
 
@@ -185,8 +186,11 @@ def _of_account(own: Attempts, found: Drained, size: int | None) -> list[str]:
         said.append(
             f"{share_text(untold)} of the admitted calls told no usage: the capacity may be higher by about that"
         )
-    if found.agrees is False:
-        said.append("the retry-after of the 429s does not fit what was admitted: other callers, or another arithmetic")
+    if found.agrees is False or (found.scatter or 0.0) > _SCATTERED:
+        said.append(
+            "the retry-after of the 429s does not fit what was charged: others were calling, and the deployment takes more "
+            "than is found, or the service reckons otherwise"
+        )
     if not _limited(own):
         said.append(
             "output ratio and depth: some calls had no output limit, and what is reserved for these is not published"

@@ -49,6 +49,8 @@ class Drained:
     """The published ratio, unless the run contradicts it; or the one that was typed."""
     depth: Found | None
     """Seconds of capacity that fill the bucket, if it was empty when the run began."""
+    scatter: float | None
+    """Seconds by which the refusals are off their line, with the retry-after of each: rounding, if nobody else called."""
     refusals: int
     """That were looked at."""
 
@@ -106,6 +108,7 @@ def drained(ledger: Ledger, refusals: Refusals, *, ratio: float, typed: bool, li
         ratio=found,
         ratio_used=used,
         depth=depth,
+        scatter=None if exactly is None else exactly.noise,
         refusals=len(at),
     )
 

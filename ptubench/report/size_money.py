@@ -84,7 +84,8 @@ def _month(answer: Answer) -> RenderableType:
     month, cheapest = said["month"], said["month"]["cheapest"]
     title = f"{number_text(month['hours'])} hours of this load a month"
     table = sheet("A month", "PTU", "PTUs", "pay-as-you-go", "in all")
-    table.add_column()
+    table.columns[0].no_wrap = False  # it can be read on two lines, an amount or a mark cut short can't
+    table.add_column(no_wrap=True)
     ways = [("pay_as_you_go", None, "pay-as-you-go", None, None, month["pay_as_you_go"], month["pay_as_you_go"])]
     for term, cost in month["ptu"].items():
         ways.append(("ptu", term, TERMS[term], said["ptu"]["size"], cost, None, cost))

@@ -137,7 +137,9 @@ def _notes(asked: Asked, found: Found) -> list[str]:
     if (last := found.last) is not None and last.result is not None and found.ended != "completed":
         notes.append("the search was not over: the interval is wider than was asked for")
     if last is not None and last.why == "steps":
-        notes.append("the interval did not get as narrow as was asked for: make the steps longer with --step")
+        notes.append(
+            "the interval did not get as narrow as was asked for: allow more with --steps, or make them longer with --step"
+        )
     if last is not None and last.why == "all_pass":
         notes.append("even twice the rate that saturates passes: no rule limits the rate")
     return notes

@@ -162,7 +162,6 @@ def _check_together(options: SizeOptions) -> None:
         "--seed": options.seed,
         "--on-429": options.on_429,
         "--set": options.overrides or None,
-        "--no-simulation": None if options.simulation else True,
     }
     of_monitor = {"--deployment": options.deployment, "--last": options.last, "--cloud": options.cloud}
     for belongs, names in (("WORKLOAD", of_workload), ("--from-monitor", of_monitor)):

@@ -26,6 +26,8 @@ _ROUNDS = 4
 def ladder(asked: Asked, need: Need) -> list[int]:
     """The sizes to look at, ascending: those that were typed, else those around the need; none where these are not known.
 
+    Of a usage history also those for the percentiles of what its minutes need.
+
     Raises:
         UsageError: a need that no deployment can have.
     """
@@ -37,7 +39,16 @@ def ladder(asked: Asked, need: Need) -> list[int]:
     sizes = asked.offered.get(asked.type)
     if asked.sizes is not None:
         return list(asked.sizes)
-    return [] if sizes is None else sizing.around(need, sizes)
+    if sizes is None:
+        return []
+    around = sizing.around(need, sizes)
+    usage = asked.load.usage
+    if usage is None:
+        return around
+    # A single minute can be far above all others: how little is above the sizes for most of them is what has to be seen.
+    needed = usage_need.ptu(usage, asked.one)
+    usual = [usage_need.percentile(needed, share, of=usage.minutes) for share in usage_need.PERCENTILES.values()]
+    return sorted({*around, *(sizing.deployable(ptu, sizes) for ptu in usual)})
 
 
 def judging(asked: Asked) -> virtual.Judging:
