@@ -61,11 +61,6 @@ class Need:
     """So that the busiest minute uses no more than the share that was asked for."""
 
 
-def raw(one: Capacity, *, calls: float, prompt: float, cached: float, completion: float) -> float:
-    """Raw PTU of so many calls a minute of this mean size in tokens; `one` is the capacity of a single PTU."""
-    return calls * one.normalized(prompt, cached, completion) / one.tpm
-
-
 def need(demand: Demand, one: Capacity, *, headroom: float) -> Need:
     """Raw PTU of a load.
 
