@@ -24,9 +24,9 @@ import msgspec
 
 from measure import Figure, conclude, percentile, ptubench, say, table, watch
 from ptubench import record
-from ptubench.analysis.calibrate import Findings, findings
-from ptubench.analysis.fit import Found
 from ptubench.analysis.gather import load
+from ptubench.calibrate.findings import Findings, findings
+from ptubench.calibrate.fit import Found
 from ptubench.record import Head
 from ptubench.sim.options import SimOptions
 from ptubench.size.answer import answer

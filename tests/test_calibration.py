@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import runs
 from goldens import golden, shown
-from ptubench.analysis.calibrate import findings, plain
-from ptubench.analysis.fit import line, of_sums
 from ptubench.analysis.gather import Gathering, load
 from ptubench.analysis.ledger import Ledger
+from ptubench.calibrate.findings import findings, plain
+from ptubench.calibrate.fit import line, of_sums
 from ptubench.errors import UsageError
 from ptubench.ptu.bucket import Bucket
 from ptubench.record import Attempt

@@ -179,7 +179,7 @@ def _attempt_columns(codes: Mapping[str, _Codes], head: Head) -> dict[str, _Colu
 
     def asked_to_wait(row: Attempt) -> float | None:
         throttled = row.status == 429 or THROTTLED_IN_BAND in row.flags
-        return retry_after(row.headers, head.started_unix + (row.answered or 0.0)) if throttled else None
+        return retry_after(row.headers, head.started_unix + (row.answered or row.end or 0.0)) if throttled else None
 
     waited = _float("waited")
     columns = {field.name: _float(field.name) for field in fields(Attempts)}

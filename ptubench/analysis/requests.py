@@ -212,8 +212,11 @@ def hidden_tokens(rows: Requests | Attempts) -> Floats:
 
 
 def throttled_at(of: Attempts) -> Floats:
-    """When each 429 came: its first byte, or the end of the stream that told of it; NaN for other attempts."""
-    return _where(of.outcome == THROTTLED, np.where(of.in_band, of.end, of.answered))
+    """When each 429 came; NaN for other attempts.
+
+    Its first byte, or the end of the stream that told of it; the end too where the user's own client did not show the answer.
+    """
+    return _where(of.outcome == THROTTLED, np.where(of.in_band | np.isnan(of.answered), of.end, of.answered))
 
 
 def first_token(rows: Requests | Attempts) -> Floats:

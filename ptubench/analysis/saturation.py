@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from ptubench.analysis import rates
-from ptubench.analysis.columns import Attempts, Bools, Floats, Ints, Run, select
+from ptubench.analysis.columns import Attempts, Bools, Floats, Ints, Run
+from ptubench.analysis.ledger import ledger, refusals
 from ptubench.analysis.rates import Window
 from ptubench.analysis.requests import throttled_at
 from ptubench.ptu.capacity import Capacity
@@ -62,12 +63,13 @@ def between_refusals(attempts: Attempts, capacity: Capacity, window: Window) -> 
         capacity: for the weights of tokens only.
         window: seconds.
     """
-    refused = select(attempts, (attempts.spilled | ~np.isnan(throttled_at(attempts))) & _within(attempts.sent, window))
-    order = np.argsort(refused.sent, kind="stable")
-    at, waits = refused.sent[order], np.nan_to_num(refused.retry_after[order])
-    charges = _charges(select(attempts, rates.told(attempts) & ~attempts.spilled), capacity)
+    refused = refusals(attempts)
+    inside = _within(refused.at, window)
+    at, waits = refused.at[inside], np.nan_to_num(refused.retry_after[inside])
+    charges = ledger(attempts, capacity.weights)
     rows = _chosen(at, charges.at)
-    at, full_until, charged = at[rows], (at + waits)[rows], charges.before(at[rows])
+    at, full_until = at[rows], (at + waits)[rows]
+    charged = charges.prompt_until(at) + capacity.weights.output * charges.completion_until(at)
     spans = full_until[None, :] - full_until[:, None]
     apart = spans >= (window[1] - window[0]) / _PARTS
     if not apart.any() or spans[0, -1] <= 0:
@@ -108,31 +110,6 @@ def depth(run: Run) -> float:
     said: dict[str, Any] = (run.end.simulated if run.end is not None else None) or {}
     told = said.get("depth_s")
     return float(told) if isinstance(told, int | float) and 0 <= told < _DEEPEST_TOLD else DEEPEST
-
-
-@dataclass(frozen=True, slots=True)
-class _Charges:
-    """What is added to a bucket, in order of time; normalized tokens."""
-
-    at: Floats
-    amounts: Floats
-
-    def before(self, at: Floats) -> Floats:
-        """All that was added before each moment."""
-        total: Floats = np.concatenate(([0.0], np.cumsum(self.amounts)))
-        return total[np.searchsorted(self.at, at)]
-
-
-def _charges(calls: Attempts, capacity: Capacity) -> _Charges:
-    """Estimates when calls are sent, corrections at their end."""
-    cached, completion = np.nan_to_num(calls.cached_tokens), calls.completion_tokens
-    # What is reserved for a call without a limit is not published: its answer stands for it.
-    reserved = np.where(np.isnan(calls.limit), completion, calls.limit)
-    estimate = capacity.normalized(calls.prompt_tokens, cached, reserved).astype(np.float64)
-    cost = capacity.normalized(calls.prompt_tokens, cached, completion).astype(np.float64)
-    times = np.concatenate((calls.sent, calls.end))
-    order = np.argsort(times, kind="stable")
-    return _Charges(times[order], np.concatenate((estimate, cost - estimate))[order])
 
 
 def _chosen(at: Floats, charged_at: Floats) -> Ints:

@@ -1,4 +1,4 @@
-"""What the run of `ptubench size --from` told, on a terminal. JSON of `analysis.calibrate.plain` in; computes nothing."""
+"""What the run of `ptubench size --from` told, on a terminal. JSON of `calibrate.findings.plain` in; computes nothing."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

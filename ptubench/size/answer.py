@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from ptubench import __version__
-from ptubench.analysis import calibrate, checks
+from ptubench.analysis import checks
 from ptubench.analysis.checks import Rule
+from ptubench.calibrate import findings as calibrate
 from ptubench.ptu import bill, catalogue, deploy, estimate, sizing
 from ptubench.ptu.sizing import Need
 from ptubench.sim.options import ASSUMED

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from ptubench.analysis.calibrate import Findings, findings
 from ptubench.analysis.gather import load
 from ptubench.analysis.summary import summary_of
+from ptubench.calibrate.findings import Findings, findings
 from ptubench.errors import UsageError
 from ptubench.ptu import catalogue
 from ptubench.ptu.capacity import Capacity

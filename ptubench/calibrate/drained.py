@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptubench.analysis.columns import Floats, Ints
-from ptubench.analysis.fit import Found, Line, line
 from ptubench.analysis.ledger import Ledger, Refusals
+from ptubench.calibrate.fit import Found, Line, line
 
 FEWEST = 10
 """Refusals, beyond one for each stretch in which the bucket did not run empty."""

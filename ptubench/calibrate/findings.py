@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from ptubench.analysis import fit, rates, saturation
+from ptubench.analysis import rates, saturation
 from ptubench.analysis import requests as per_request
 from ptubench.analysis.columns import Attempts, Run, select
-from ptubench.analysis.drained import Drained, drained
-from ptubench.analysis.fit import Found
 from ptubench.analysis.ledger import Ledger, ledger, refusals
 from ptubench.analysis.metrics import due
 from ptubench.analysis.rates import Window
 from ptubench.analysis.requests import Requests
 from ptubench.analysis.saturation import AtLeast
-from ptubench.analysis.speed import FEWEST, Speed, speed
+from ptubench.calibrate import fit
+from ptubench.calibrate.drained import Drained, drained
+from ptubench.calibrate.fit import Found
+from ptubench.calibrate.speed import FEWEST, Speed, speed
 from ptubench.ptu.capacity import Capacity, capacity
 from ptubench.units import number_text, share_text
 

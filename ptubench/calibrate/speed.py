@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptubench.analysis.columns import Bools, Floats
-from ptubench.analysis.fit import Z95, Found, inflation
 from ptubench.analysis.requests import Requests, hidden_tokens, tbt, ttft
+from ptubench.calibrate.fit import Z95, Found, inflation
 
 FEWEST = 30
 """Answers from which anything is told."""
