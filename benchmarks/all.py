@@ -24,7 +24,7 @@ PROGRAMS = {
     "open_loop": ("--rounds", "1", "--duration", "8"),
     "startup": ("--no-install",),
     "virtual": (),
-    "capacity": ("--seeds", "1", "--hours", "2", "--no-http"),
+    "capacity": ("--seeds", "1", "--hours", "6", "--searches", "10", "--no-http"),
     "calibration": ("--seeds", "5", "--sizes", "1", "--minutes", "0"),
     "million": ("--rounds", "1", "--attempts", "100000"),
     "usage": ("--rounds", "1", "--days", "3"),

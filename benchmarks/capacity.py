@@ -1,9 +1,10 @@
 """Whether `ptubench capacity` finds what is true: searches of deployments whose long run is known.
 
-    python benchmarks/capacity.py [--seeds N] [--hours N] [--no-http]
+    python benchmarks/capacity.py [--seeds N] [--hours N] [--searches N] [--no-http]
 
 - on the virtual clock: gpt-4.1:50 with buckets of 10, 30 and 60 s, three seeds each. The capacity is the deployment's own; the
   rate at which it refuses 1 % is that of 24 hours at each of five rates around it, with the same arrivals and sizes.
+- the interval: a hundred searches each of bare buckets of 14, 42 and 83 calls, which are the depths above.
 - over HTTP, in real time: a small, fast deployment whose bucket holds 18 calls; the truth again from the virtual clock.
 """
 
@@ -23,8 +24,12 @@ from ptubench import capacity_run
 from ptubench.analysis.summary import summary_of
 from ptubench.capacity_run import CapacityOptions
 from ptubench.commands import RunOptions
+from ptubench.search.curve import Saturated, Seen, memory
+from ptubench.search.next import Goal, move
+from ptubench.search.tried import Spent, Tried
 from ptubench.sim.options import SimOptions, parse
 from ptubench.target.model import TargetOptions
+from ptubench.units import duration_text
 from ptubench.virtual.run import Trial, gathered
 from ptubench.workload.model import OpenLoop, Stage, Workload
 from ptubench.workload.read import read
@@ -32,6 +37,10 @@ from ptubench.workload.read import read
 LIMIT = 0.01
 DEPTHS = {10: 0.925, 30: 0.99, 60: 1.0}
 """Depth of the bucket in seconds, and about the share of the capacity at which 1 % is refused."""
+SECONDS = {14: 10, 42: 30, 83: 60}
+"""Calls that fit into the bucket, and its depth."""
+SHORTEST = 833
+"""Calls of a window of ten minutes."""
 AROUND = (0.97, 0.985, 1.0, 1.015, 1.03)
 HTTP = "gpt-4.1:50,tpm_per_ptu=4000,depth=0.3,latency=1,tps=5000,jitter=0"
 SMALL = ("prompt_tokens=40", "completion_tokens=4", "output_limit=4", "checks=[]", "drain=5s")
@@ -72,6 +81,60 @@ def searched(spec: str, seed: int) -> dict:
         return capacity_run.run(ready, say=lambda _: None, watch=lambda _: None)
 
 
+def bucket(depth: int, load: float, *, settle: int, calls: int, rng: np.random.Generator) -> int:
+    """How many of `calls` equal calls a bucket refuses that starts full and has settled."""
+    level, lost = float(depth), 0
+    for number, gap in enumerate(rng.exponential(1 / load, settle + calls)):
+        level = max(0.0, level - gap)
+        if level < depth:
+            level += 1
+        else:
+            lost += number >= settle
+    return lost
+
+
+def bare_truth(depth: int, rng: np.random.Generator) -> float:
+    """The load of which a bucket refuses 1 %: eight million calls at each of five loads."""
+    loads, ratios = [share * DEPTHS[SECONDS[depth]] for share in AROUND], []
+    for load in loads:
+        level, lost = np.zeros(400), 0
+        for number in range(25_000):
+            level = np.maximum(level - rng.exponential(1 / load, len(level)), 0)
+            admitted = level < depth
+            level += admitted
+            lost += int(np.count_nonzero(~admitted)) if number >= 5_000 else 0
+        ratios.append(lost / (20_000 * len(level)))
+    return float(np.interp(np.log(LIMIT), np.log(ratios), loads))
+
+
+def covers(depth: int, truth: float, rng: np.random.Generator) -> bool:
+    """Whether a search of a bare bucket has the truth inside its interval."""
+    saturated = Saturated(rate=1.0, depth=depth * rng.lognormal(sigma=0.2))
+    remembered = memory(truth, saturated.depth)
+    settle, window = round(2 * remembered), round(max(SHORTEST, 3 * remembered))
+    tried: list[Tried] = []
+    while (rate := move(tried, saturated, Goal(limit=LIMIT)).rate) is not None:
+        lost = bucket(depth, rate, settle=settle, calls=window, rng=rng)
+        passed = lost <= LIMIT * window
+        seen = Seen(rate=rate, offered=window, refused=lost)
+        tried.append(Tried(seen=seen, passed=passed, by_others=False, spent=Spent(seconds=0, tokens=0), row={}))
+    found = move(tried, saturated, Goal(limit=LIMIT)).result
+    return found is not None and found.low <= truth <= found.high
+
+
+def covered(searches: int) -> Figure:
+    """How many of many searches miss the truth."""
+    rng = np.random.default_rng(1)
+    outside = {}
+    for depth in SECONDS:
+        truth = bare_truth(depth, rng)
+        outside[depth] = sum(not covers(depth, truth, rng) for _ in range(searches))
+        say(f"  bare bucket of {depth} calls, 1 % at {truth:.4f}: {outside[depth]} of {searches} outside")
+    missed = 100 * sum(outside.values()) / (searches * len(outside))
+    note = ", ".join(f"{count} of {searches} with {depth} calls" for depth, count in outside.items())
+    return Figure("bare buckets: truth outside the interval", missed, 7.5, " %", note)
+
+
 def over_http() -> dict:
     """The answer of a search in real time, as a user starts it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -98,7 +161,7 @@ def row(name: str, answer: dict, *, capacity: float, truth: float) -> tuple[str,
         f"{found['rpm'] / truth - 1:+.1%}",
         "yes" if found["low"] <= truth <= found["high"] else "no",
         f"{len(answer['steps'])}",
-        f"{answer['spent']['seconds'] / 3600:.1f} h",
+        duration_text(round(answer["spent"]["seconds"])),
     )
 
 
@@ -120,6 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=3, help="searches of each deployment")
     parser.add_argument("--hours", type=float, default=24.0, help="of the long run, at each rate")
+    parser.add_argument("--searches", type=int, default=100, help="of each bare bucket")
     parser.add_argument("--no-http", action="store_true", help="leave out the search in real time")
     options = parser.parse_args()
     say("capacity.py: searches beside the long run of the same deployment")
@@ -134,7 +198,7 @@ def main() -> None:
             rows.append(row(f"{depth} s, seed {seed}", answer, capacity=deployment.capacity.tpm, truth=truth))
             found.append((answer, deployment.capacity.tpm, truth))
             say(f"  {depth} s, seed {seed}: {time.perf_counter() - begun:.1f} s")
-    figures = judged("virtual", found)
+    figures = [*judged("virtual", found), covered(options.searches)]
     if not options.no_http:
         deployment = parse(HTTP)
         workload = read("chat", overrides=SMALL)

@@ -3,7 +3,7 @@
     pip install openai
     ptubench run chat --set client=examples.openai_client:chat --simulate gpt-4.1:50
 
-Run it where `examples/` lies, or copy this file beside your workload and name it `openai_client:chat`. The URL and
+It speaks chat completions, so without `--api responses`. Run it where `examples/` lies, or copy this file beside your workload and name it `openai_client:chat`. The URL and
 the key are those of the run: `--endpoint`, `--deployment`, `AZURE_OPENAI_API_KEY`, `--auth entra`.
 """
 
@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from openai import AsyncAzureOpenAI, AsyncOpenAI
+from openai import APIError, AsyncAzureOpenAI, AsyncOpenAI
 
 from ptubench.client.custom import Call
 
@@ -24,7 +24,12 @@ async def chat(call: Call) -> AsyncIterator[str | Mapping[str, Any]]:
     """Stream a chat completion; `call.body` holds what ptubench would have posted itself."""
     client = _client(call.url, *_secret(call.headers))
     body = {"model": "named in the URL", **call.body}
-    answer = await client.chat.completions.with_raw_response.create(**body)
+    try:
+        answer = await client.chat.completions.with_raw_response.create(**body)
+    except APIError as exc:
+        # Also what came to nothing was sent more than once: the SDK numbers its tries in a header of the request.
+        yield {"retries": int(exc.request.headers.get("x-stainless-retry-count", 0))}
+        raise
     yield {"headers": answer.headers, "retries": answer.retries_taken}
     async for chunk in answer.parse():
         for choice in chunk.choices:

@@ -24,6 +24,7 @@ from ptubench.errors import UsageError
 from ptubench.load import fit, traces
 from ptubench.load.plan import Plan, make_plan
 from ptubench.load.preview import preview
+from ptubench.ptu import catalogue
 from ptubench.ptu.capacity import Capacity, capacity
 from ptubench.record import Line
 from ptubench.secret import shown
@@ -49,6 +50,7 @@ class RunOptions:
     rate: str | None = None
     concurrency: int | None = None
     duration: str | None = None
+    warmup: str | None = None
     seed: int | None = None
     on_429: str | None = None
     salt: str | None = None
@@ -77,6 +79,8 @@ class Prepared:
     """The secrets of the target, as request headers."""
     divert_headers: dict[str, str]
     """The same of the second one."""
+    doubts: tuple[str, ...]
+    """What the user may not have meant, a sentence each; no reason not to begin."""
     beside: Beside | None
     """What Azure is asked around the run; None without `--resource`."""
     whole_minute: bool
@@ -95,7 +99,7 @@ def prepare(options: RunOptions, env: Mapping[str, str], *, azure: rest.Access |
         UsageError: the first thing that is wrong.
         TargetRefused: Azure does not say what the deployment is.
     """
-    given = {name: getattr(options, name) for name in ("rate", "concurrency", "duration", "seed", "on_429")}
+    given = {name: getattr(options, name) for name in ("rate", "concurrency", "duration", "warmup", "seed", "on_429")}
     workload = read(options.workload, overrides=options.overrides, options=given)
     target = _described(resolve_target(options.target, workload.target, env, workload_name=workload.name))
     target, beside = azure_run.find(
@@ -146,6 +150,7 @@ def prepare(options: RunOptions, env: Mapping[str, str], *, azure: rest.Access |
         workers=workers,
         headers=request_headers(target, env),
         divert_headers={} if divert_to is None else request_headers(divert_to, env),
+        doubts=tuple(filter(None, (_unknown_model(target, known), fit.small_limit(plan, target.model)))),
         beside=beside,
         whole_minute=options.azure.monitor and workload.warmup_rule == "fixed",
     )
@@ -248,6 +253,15 @@ def _order(
         whole_minute=prepared.whole_minute,
         opening=opening,
     )
+
+
+def _unknown_model(target: Target, known: Capacity | None) -> str | None:
+    """That the model is not in the catalogue, where that is all that is missing for a utilization."""
+    asked = target.kind == "azure" or target.ptu is not None
+    described = target.ratio is not None and target.tpm_per_ptu is not None
+    if known is not None or target.model is None or target.type == "standard" or described or not asked:
+        return None
+    return catalogue.unknown(target.model)
 
 
 _STREAMS_PER_WORKER = 400

@@ -9,12 +9,12 @@ import re
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PERIODS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "hour": 3600.0}
-_SCALES = {"": 1.0, "k": 1e3, "M": 1e6}
+_SCALES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9}
 _NUMBER = r"(\d+(?:\.\d+)?|\.\d+)"
 _DURATION_PART = re.compile(rf"{_NUMBER}(ms|s|m|h|d)")
 _RATE = re.compile(rf"{_NUMBER}\s*([kM]?)\s*/\s*([a-z]+)")
 _SHARE = re.compile(rf"{_NUMBER}\s*(%?)")
-_COUNT = re.compile(rf"{_NUMBER}\s*([kM]?)")
+_COUNT = re.compile(rf"{_NUMBER}\s*([kMB]?)")
 
 
 def duration(text: object) -> float:
@@ -48,13 +48,13 @@ def share(text: object) -> float:
 
 
 def count(text: object) -> int:
-    """A whole number of "200", "200k", "1.5M" or 200."""
+    """A whole number of "200", "200k", "1.5M", "2B" or 200."""
     match = _COUNT.fullmatch(str(text).strip()) if not isinstance(text, bool) else None
     if match is not None:
         value = float(match[1]) * _SCALES[match[2]]
         if value == int(value):
             return int(value)
-    raise ValueError(f"`{text}` is not a whole number; write one such as 200, 200k or 1.5M")
+    raise ValueError(f"`{text}` is not a whole number; write one such as 200, 200k, 1.5M or 2B")
 
 
 def seconds_text(seconds: float | None, *, missing: str = "–") -> str:

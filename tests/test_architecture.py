@@ -37,7 +37,20 @@ FLOORS = (
     ("cli",),
     ("__main__",),
 )
-PURE = ("load", "stream", "ptu", "usage", "workload", "analysis", "calibrate", "compare", "sim.deployment", "sim.cache", "sim.latency", "histogram")
+PURE = (
+    "load",
+    "stream",
+    "ptu",
+    "usage",
+    "workload",
+    "analysis",
+    "calibrate",
+    "compare",
+    "sim.deployment",
+    "sim.cache",
+    "sim.latency",
+    "histogram",
+)
 IMPURE = {"asyncio", "socket", "ssl", "subprocess", "threading", "httpx2", "uvicorn", "time", "random", "rich", "typer"}
 
 

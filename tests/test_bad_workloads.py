@@ -82,7 +82,7 @@ FAULTS = [
     ({"load": "load: {concurrency: 0}"}, ": load.concurrency: must be at least 1, not 0"),
     (
         {"load": "load: {concurrency: 2.5}"},
-        ": load.concurrency: `2.5` is not a whole number; write one such as 200, 200k or 1.5M",
+        ": load.concurrency: `2.5` is not a whole number; write one such as 200, 200k, 1.5M or 2B",
     ),
     (
         {"load": "load: {concurrency: 2, arrivals: poisson}"},
@@ -146,7 +146,7 @@ FAULTS = [
     ({"prompt_tokens": "prompt_tokens: 31"}, ": prompt_tokens: must be at least 32, not 31"),
     (
         {"prompt_tokens": "prompt_tokens: many"},
-        ": prompt_tokens: `many` is not a whole number; write one such as 200, 200k or 1.5M",
+        ": prompt_tokens: `many` is not a whole number; write one such as 200, 200k, 1.5M or 2B",
     ),
     (
         {"prompt_tokens": "prompt_tokens: {mean: 100}"},
@@ -177,7 +177,7 @@ FAULTS = [
     ),
     (
         {"completion_tokens": "completion_tokens: true"},
-        ": completion_tokens: `true` is not a whole number; write one such as 200, 200k or 1.5M",
+        ": completion_tokens: `true` is not a whole number; write one such as 200, 200k, 1.5M or 2B",
     ),
     (
         {"completion_tokens": "completion_tokens: 99999999"},
@@ -187,7 +187,7 @@ FAULTS = [
         {"x": "output_limit: 100"},
         ": output_limit: 100 is less than the 200 of `completion_tokens`: an answer ends at its limit; raise it or ask for less",
     ),
-    ({"x": "output_limit: lots"}, ": output_limit: `lots` is not a whole number; write one such as 200, 200k or 1.5M"),
+    ({"x": "output_limit: lots"}, ": output_limit: `lots` is not a whole number; write one such as 200, 200k, 1.5M or 2B"),
     ({"x": "output_limit: [1]"}, ": output_limit: `[1]` is neither a number of tokens nor `none`"),
     ({"x": "output_limit: 0"}, ": output_limit: must be at least 1, not 0"),
     (
@@ -244,7 +244,7 @@ FAULTS = [
         ": throttling.divert_to.api_key: a secret has no place in a workload file; set the environment variable AZURE_OPENAI_API_KEY, or name another one with `target.key_env`",
     ),
     ({"x": "seed: -1"}, ": seed: must be at least 0, not -1"),
-    ({"x": "seed: 1.5"}, ": seed: `1.5` is not a whole number; write one such as 200, 200k or 1.5M"),
+    ({"x": "seed: 1.5"}, ": seed: `1.5` is not a whole number; write one such as 200, 200k, 1.5M or 2B"),
     ({"x": "max_in_flight: 0"}, ": max_in_flight: must be at least 1, not 0"),
     (
         {"x": "drain: 60"},
@@ -335,7 +335,7 @@ FAULTS = [
     ),
     ({"x": "target: {endpoit: x}"}, ": unknown key `target.endpoit`; did you mean `target.endpoint`?"),
     ({"x": "target: {ptu: 0}"}, ": target.ptu: must be at least 1, not 0"),
-    ({"x": "target: {ptu: 15.5}"}, ": target.ptu: `15.5` is not a whole number; write one such as 200, 200k or 1.5M"),
+    ({"x": "target: {ptu: 15.5}"}, ": target.ptu: `15.5` is not a whole number; write one such as 200, 200k, 1.5M or 2B"),
     ({"x": "target: {model: 4.1}"}, ": target.model: `4.1` is not text; put it in quotes"),
     (
         {"x": "target: {ratio: 4:1}"},

@@ -140,7 +140,11 @@ def harmless(arguments):
         return [command, "--help", *rest]
     if command == "size":  # whose outputs are made anew below
         return [*arguments, *(["--no-simulation"] if "--no-simulation" not in rest else [])]
-    return arguments if command in ("report", "compare") else [*(part for part in arguments if part != "--probe"), "--dry-run"]
+    return (
+        arguments
+        if command in ("report", "compare")
+        else [*(part for part in arguments if part != "--probe"), "--dry-run"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -219,7 +223,9 @@ def test_reports_shown_are_what_the_command_prints(name):
         arguments = ["report", (ROOT / name).parent / what] if kind == "report" else shlex.split(what)[1:]
         env = {**os.environ, "COLUMNS": columns, "PYTHONIOENCODING": "utf-8"}
         command = [sys.executable, "-m", "ptubench", *arguments]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=120, env=env, cwd=ROOT)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", check=True, timeout=120, env=env, cwd=ROOT
+        )
         words = tuple(word.strip() for word in (begins or "").split(","))
         shown = "\n\n".join(part for part in done.stdout.rstrip("\n").split("\n\n") if part.startswith(words))
         return f"{match[0].partition('-->')[0]}-->\n```\n{shown}\n```\n"
@@ -271,7 +277,12 @@ def test_the_readme_names_what_the_simulation_assumes():
 
 def test_every_option_is_somewhere_in_the_docs():
     commands = get_command(app).commands
-    asked = (option for name in ("run", "size", "capacity", "report", "compare", "init") for given in commands[name].params for option in given.opts)
+    asked = (
+        option
+        for name in ("run", "size", "capacity", "report", "compare", "init")
+        for given in commands[name].params
+        for option in given.opts
+    )
     options = {option for option in asked if option.startswith("--")} | {"--host", "--port", "--log", "--faults"}
     users = "".join(text for name, text in TEXTS.items() if name not in ("CHANGELOG.md", "CONTRIBUTING.md"))
 

@@ -82,7 +82,7 @@ def standard_run():
         "source": "Global Standard list price of 2026-11-22 (third party), USD per million tokens: 2 input, 0.5 cached, 8 output",
     }
     retried = metrics() | {"waited": distribution(middle=1.7, count=60), "ttft": distribution(count=50, of=60)}
-    run["groups"] = {"first": metrics(), "retried": retried | {"requests": of_all["requests"] | {"total": 60}}}
+    run["groups"] = {"first": metrics(), "retried": retried | {"requests": of_all["requests"] | {"total": 60, "ok": 55}}}
     return run
 
 
@@ -92,8 +92,16 @@ def spilling_run():
     run["target"] |= {"spillover": "gpt-4.1-standard", "divert_to": {"kind": "azure", "deployment": "second"}}
     run["target"]["simulate"] |= {"spill": "gpt-4.1:300"}
     run["workload"]["throttling"] = {"on_429": "divert"}
-    parts = {"first": 320, "diverted": 40, "spilled": 40}
-    run["groups"] = {name: metrics() | {"requests": {"total": total}} for name, total in parts.items()}
+    of_all = run["metrics"]
+    of_all["requests"] |= {"ok": 389, "throttled": 9, "cut": 0, "diverted": 40, "spilled": 40}
+    parts = {"first": (320, 318, 0), "diverted": (40, 31, 9), "spilled": (40, 40, 0)}
+    run["groups"] = {
+        name: metrics() | {"requests": of_all["requests"] | {"total": total, "ok": ok, "throttled": throttled}}
+        for name, (total, ok, throttled) in parts.items()
+    }
+    source = "Global Standard list price of 2026-11-22 (third party), USD per million tokens: 2 input, 0.5 cached, 8 output"
+    run["groups"]["spilled"]["cost"] = of_all["cost"] | {"total": 0.129, "per_million_tokens": 2.99, "source": source}
+    run["groups"]["diverted"]["cost"] = of_all["cost"] | {"why": "the prices of 2026-11-22 have no list price for `mine`"}
     return run
 
 

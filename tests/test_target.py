@@ -307,8 +307,8 @@ FILE = {"endpoint": R, "deployment": "d"}
         (
             {"endpoint": R, "deployment": "d", "env": {}},
             (
-                f"no key for {R}: set AZURE_OPENAI_API_KEY, name another variable with --key-env, or install Entra ID with "
-                "pip install 'ptubench[azure]'"
+                f"no key for {R}: set AZURE_OPENAI_API_KEY, name another variable with --key-env, or for Entra ID, in "
+                "the folder of ptubench: pip install -e '.[azure]'"
             ),
         ),
         (

@@ -110,8 +110,8 @@ def test_where_a_usage_run_starts_does_not_move_its_requests(tmp_path):
         ("azure", (AZURE,), ": the trace has no requests"),
         ("azure", ("a,b,c",), f":1: the first line must be `{AZURE}`"),
         ("azure", (*THREE, "2023-11-16 18:17:00,5"), ":5: 2 fields where 3 belong"),
-        ("azure", (*THREE, "", "2023-11-16 18:17:00,-5,1"), ":6: `-5` is not a number of 0 or more"),
-        ("azure", (*THREE, "2023-11-16 18:17:00,5,1.5"), ":5: `1.5` is not a number of 0 or more"),
+        ("azure", (*THREE, "", "2023-11-16 18:17:00,-5,1"), ":6: ContextTokens: `-5` is not a whole number of 0 or more"),
+        ("azure", (*THREE, "2023-11-16 18:17:00,5,1.5"), ":5: GeneratedTokens: `1.5` is not a whole number of 0 or more"),
         ("azure", (*THREE, "yesterday,5,1"), ":5: `yesterday` is not a time such as 2023-11-16 18:15:46.680"),
         ("azure", (*THREE, "2023-11-16 18:15:00,5,1"), ":5: the line is not later than the one before; sort the trace by time"),
         ("azure", (*THREE, f"2023-11-16 18:17:00,{10**30},1"), ":5: a number is too large"),
@@ -131,8 +131,10 @@ def test_where_a_usage_run_starts_does_not_move_its_requests(tmp_path):
         (
             "usage",
             (USAGE, *["2026-11-01T10:00Z,1,100,0,1"] * 2),
-            ":3: the line is not later than the one before; sort the trace by time",
+            ":3: the minute is the same as that of the line before; add up what was used in it, and keep one line",
         ),
+        ("usage", (USAGE, "2026-11-01T10:00Z,,100,0,1"), ":2: requests: `` is not a whole number of 0 or more"),
+        ("usage", (USAGE, "01.11.26,1,100,0,1"), ":2: `01.11.26` is not a time such as 2026-11-22T09:15Z"),
     ],
 )  # fmt: skip
 def test_a_broken_trace_is_named_with_its_line(tmp_path, format_, lines, sentence):

@@ -20,7 +20,8 @@ _PAIRS = {
 def asked(requests: Requests, synthetic: Bools) -> dict[str, Any]:
     """{prompt_tokens{asked, got}, cached_tokens{…}, completion_tokens{…}, limit}; None where nothing was told.
 
-    Each pair is over the requests of which both are known; `limit` is the mean output limit that was sent.
+    Each pair is over the answered requests of which both are known; `limit` is the mean output limit that was sent,
+    whatever became of the call.
     """
     which = requests.ok & synthetic
     result: dict[str, Any] = {}
@@ -31,7 +32,7 @@ def asked(requests: Requests, synthetic: Bools) -> dict[str, Any]:
         both = which & ~np.isnan(aim) & ~np.isnan(truth)
         result[name] = {"asked": _mean(aim[both]), "got": _mean(truth[both])}
     limit = requests.of_last("limit")
-    result["limit"] = _mean(limit[requests.ok & ~np.isnan(limit)])
+    result["limit"] = _mean(limit[~np.isnan(limit)])
     return result
 
 
@@ -55,6 +56,13 @@ def limit_reached(requests: Requests) -> float | None:
     limit, length = requests.of_last("limit"), requests.completion_tokens
     known = requests.ok & ~np.isnan(limit) & ~np.isnan(length)
     return float(np.mean(length[known] >= limit[known])) if known.any() else None
+
+
+def emptied(requests: Requests) -> tuple[int, float | None]:
+    """Failed requests whose reasoning used the whole output limit, so that nothing was left to show; their mean limit."""
+    limit, length, shown = requests.of_last("limit"), requests.completion_tokens, requests.of_last("content_events")
+    which = requests.failed & (length > 0) & (length >= limit) & (shown == 0) & ~(requests.reasoning_tokens < length)
+    return int(np.count_nonzero(which)), _mean(limit[which])
 
 
 def _mean(values: Floats) -> float | None:

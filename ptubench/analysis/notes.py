@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from ptubench.analysis.asked import limit_reached, shortfall
+from ptubench.analysis.asked import emptied, limit_reached, shortfall
 from ptubench.analysis.columns import Run
 from ptubench.analysis.metrics import served_model
 from ptubench.analysis.rates import Window
@@ -61,6 +61,13 @@ def _of_sizes(requests: Requests, asked: dict[str, Any]) -> Iterator[tuple[str, 
             "what yours sends"
         )
         yield "limit_equals_length", text
+    empty, limit = emptied(requests)
+    if empty:
+        text = (
+            f"{empty:,} answers were empty: the reasoning used the whole output limit of {number_text(limit)}; set "
+            "`reasoning_tokens`, which is added to the limit"
+        )
+        yield "reasoning_used_limit", text
     off = shortfall(asked["prompt_tokens"])
     prompt = asked["prompt_tokens"]
     if off is not None and (abs(off) > _SAID_SHARE or abs(prompt["got"] - prompt["asked"]) > _SAID_TOKENS):
@@ -95,11 +102,7 @@ def _of_usage(run: Run, metrics: dict[str, Any], capacity: Capacity | None) -> I
 def _unknown(target: dict[str, Any]) -> str:
     """What is missing for a capacity."""
     model = target.get("model")
-    if model is None or catalogue.find(str(model)) is not None:
-        return "give `--model` and `--ptu`"
-    near = catalogue.nearest(str(model))
-    guess = f"did you mean `{near[0]}`?" if near else "give --ratio and --tpm-per-ptu too"
-    return f"the model is not in the catalogue of {catalogue.DATED}; {guess}"
+    return (None if model is None else catalogue.unknown(str(model))) or "give `--model` and `--ptu`"
 
 
 def _of_capacity(
@@ -153,9 +156,7 @@ def _of_the_client(run: Run, requests: Requests) -> Iterator[tuple[str, str]]:
     hidden = int(np.count_nonzero(requests.of_last("retried_inside") == 1))
     text = f"measured is what an application sees through {function}, its own waits and connections included"
     if hidden:
-        text += (
-            f"; it tells that it sent {hidden:,} calls more than once, so more was refused than `refused.ratio` says"
-        )
+        text += f"; it tells that it sent at least {hidden:,} calls more than once, so more was refused than `refused.ratio` says"
     else:
         text += "; what it retries without telling is in no count"
     yield "own_client", text

@@ -4,8 +4,8 @@ A value of infinity is a request that was never answered; NaN is one for which t
 nothing of requests, only values and their positions in the order in which they were due.
 
 Intervals come from a circular moving-block bootstrap (Künsch 1989; Politis and Romano 1992), because neighbours in
-time are alike, and are at least as wide as the exact order-statistic (binomial) interval, or Wilson's for a
-share. What is resampled are *counts* per bin of values and per stretch of requests: then all resamples of a
+time are alike, and are at least as wide as the exact order-statistic (binomial) interval, or, for a share, as
+Wilson's and as that of ten long batches. What is resampled are *counts* per bin of values and per stretch of requests: then all resamples of a
 million values are one matrix product.
 """
 
@@ -30,6 +30,7 @@ _STRETCHES = 2048
 _EXACT_BINS = 512
 _EDGES = 48  # on each side of a percentile's rank
 _REACH = 40.0  # in binomial standard deviations: neighbours that are alike widen the interval
+_BATCHES = 10
 _TAIL = 0.025
 _Z95 = 1.959964
 
@@ -53,16 +54,23 @@ class Resampling:
 
 
 @lru_cache(maxsize=4)
-def resampling(size: int, *, seed: int = _SEED, resamples: int = _RESAMPLES) -> Resampling:
+def resampling(size: int, *, seed: int = _SEED, resamples: int = _RESAMPLES, longer: float = 1.0) -> Resampling:
     """Blocks drawn for `size` requests in the order in which they were due.
 
     A block is 3 · size^(1/3) requests long: what Künsch's rule gives for a lag-1 correlation of about 0.8. Blocks
     start at any request, or at one of 2,048 stretches of a long run.
+
+    Args:
+        size: how many requests.
+        seed: of the draw.
+        resamples: how many.
+        longer: so many times as long, as far as ten blocks still make a resample.
     """
     rng = np.random.default_rng(seed)
     stretches = max(1, min(size, _STRETCHES))
     per_stretch = max(size, 1) / stretches
     length = max(1, min(math.ceil(3 * size ** (1 / 3) / per_stretch), stretches // 5))
+    length = max(length, min(round(length * longer), stretches // 10))
     if per_stretch > 1:
         length = max(length, min(2, stretches))
     blocks = max(1, round(stretches / length))
@@ -149,7 +157,10 @@ def percentile(values: Floats, name: str) -> float | None:
 
 
 def share(hits: NDArray[np.bool_], blocks: Resampling) -> dict[str, Any]:
-    """{count, ratio, ci95} of those requests for which something is true; `hits` has one value per request."""
+    """{count, ratio, ci95} of those requests for which something is true; `hits` has one value per request, as they were due.
+
+    Blocks are short against what a full bucket remembers, so the interval is at least that of ten long batches (`batch_error`).
+    """
     total, count = len(hits), int(np.count_nonzero(hits))
     if total == 0:
         return {"count": 0, "ratio": None, "ci95": None}
@@ -161,11 +172,42 @@ def share(hits: NDArray[np.bool_], blocks: Resampling) -> dict[str, Any]:
     hit, drawn = (blocks.weights @ per_stretch).T
     low, high = central(np.sort(hit / drawn))
     wilson_low, wilson_high = wilson(count, total)
+    ratio, half = count / total, BATCH_POINT * batch_error(hits)
     return {
         "count": count,
-        "ratio": count / total,
-        "ci95": [min(float(low), wilson_low), max(float(high), wilson_high)],
+        "ratio": ratio,
+        "ci95": [
+            min(float(low), wilson_low, max(0.0, ratio - half)),
+            max(float(high), wilson_high, min(1.0, ratio + half)),
+        ],
     }
+
+
+def batch_error(values: NDArray[Any]) -> float:
+    """The standard error of the mean of neighbours that are alike: from the means of ten batches, nine degrees of freedom.
+
+    Batch means (Law, Simulation Modeling and Analysis, 9.5.3): a batch is long against what links neighbours. 0 for fewer
+    than ten values.
+    """
+    if len(values) < _BATCHES:
+        return 0.0
+    means = np.array([batch.mean() for batch in np.array_split(values, _BATCHES)])
+    return float(means.std(ddof=1)) / math.sqrt(_BATCHES)
+
+
+def student(freedom: int) -> float:
+    """The 97.5 % point of Student's distribution (Abramowitz and Stegun 26.7.5): within 1 % from 4 degrees of freedom on."""
+    z, n = _Z95, float(freedom)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + math.fsum(term / n**power for power, term in enumerate(terms, start=1))
+
+
+BATCH_POINT = student(_BATCHES - 1)
+"""So many `batch_error`s reach to each side of the mean."""
 
 
 def rank(size: int, share: float) -> int:

@@ -44,6 +44,7 @@ CLOSE = 0.02
 _HALF = BATCHES // 2
 _LONGEST = 40 * 86_400.0
 _SERIES = ("tokens/min", "the 429 ratio")
+_TRY = "try a higher load, such as 130 % of the capacity, or a longer run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +143,7 @@ def _until_429(seen: _Seen) -> WarmUp:
         text = f"the first 429 came at {_moment(first)}"
         return WarmUp(rule="until_429", start=first, reason="first_429", text=text)
     at_least, said = _not_saturated(seen)
-    text = f"{said}; the window is that of the fixed rule"
+    text = f"{said}; the window is that of the fixed rule; {_TRY}"
     return WarmUp(rule="until_429", start=seen.fixed, reason="not_saturated", text=text, at_least=at_least)
 
 
@@ -159,7 +160,8 @@ def _auto(seen: _Seen, *, near: bool) -> WarmUp:
     at_least, why = None, " and ".join(_drifting(series[:, _HALF:])) + " in the second half"
     if near and first > _HALF:
         at_least, why = _not_saturated(seen)
-    text = f"never steady: {why}; the window is the second half; run longer, with a load that does not change"
+    way_out = _TRY if at_least is not None else "run longer, with a load that does not change"
+    text = f"never steady: {why}; the window is the second half; {way_out}"
     return WarmUp(rule="auto", start=seen.end / 2, reason="never_steady", text=text, at_least=at_least)
 
 
@@ -232,7 +234,7 @@ def _full_throughout(found: WarmUp, seen: _Seen) -> WarmUp:
         at_least = AtLeast(rpm=calls, tpm_normalized=sustained.overall)
     text = (
         f"{found.text}; saturation not reached throughout; capacity is at least {_bound(at_least)} (the bucket was not full "
-        "all the while: the load is too near the capacity, or the window too short)"
+        f"all the while: the load is too near the capacity, or the window too short); {_TRY}"
     )
     return replace(found, text=text, at_least=at_least)
 

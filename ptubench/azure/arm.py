@@ -70,9 +70,7 @@ def check_id(text: str, *, option: str = "--resource") -> str:
     """
     found = text.strip().rstrip("/")
     if not _ID.fullmatch(found):
-        raise UsageError(
-            f"{option}: `{shown(text, most=160)}` is not the resource ID of an account; write {_EXAMPLE}"
-        )
+        raise UsageError(f"{option}: `{shown(text, most=160)}` is not the resource ID of an account; write {_EXAMPLE}")
     return found
 
 

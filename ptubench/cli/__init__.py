@@ -3,6 +3,9 @@
 Results go to standard output, progress and warnings to standard error.
 """
 
-from ptubench.cli.main import main
+try:
+    from ptubench.cli.main import main
+except KeyboardInterrupt:  # while it imports, nothing has begun that would have to be ended in order
+    raise SystemExit(130) from None
 
 __all__ = ["main"]

@@ -145,6 +145,8 @@ def capacity(
         ),
         os.environ,
     )
+    for doubt in ready.prepared.doubts:
+        typer.echo(f"warning: {doubt}", err=True)
     if dry_run:
         _dry_run(ready, as_json=as_json)
         return

@@ -39,11 +39,13 @@ def compare(
     from ptubench.compare.runs import compare as compared
     from ptubench.ptu import prices as list_prices
 
-    others = runs if baseline is None else [run for run in runs if run.resolve() != baseline.resolve()]
-    paths = others if baseline is None else [baseline, *others]
+    if baseline is not None:
+        # Named among the runs too, it is not one of the others; a run may still be compared with itself.
+        named = next((place for place, run in enumerate(runs) if run.resolve() == baseline.resolve()), None)
+        runs = [baseline, *(run for place, run in enumerate(runs) if place != named)]
     table = list_prices.shipped() if prices is None else list_prices.load(prices)
     with _said_later() as say:
-        found = compared(paths, table, force=force, say=say)
+        found = compared(runs, table, force=force, say=say)
     if as_json:
         print_json(found)
         return

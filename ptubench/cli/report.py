@@ -16,6 +16,7 @@ from ptubench.errors import UsageError
 def report(
     run_file: Annotated[Path, typer.Argument(metavar="RUN", help="A run file (.jsonl or .jsonl.gz).")],
     format_: Annotated[str, typer.Option("--format", help="table or json.", metavar="FORMAT")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     monitor: Annotated[
         bool, typer.Option("--monitor", help="First add Azure Monitor's figures of the run to its file.")
     ] = False,
@@ -47,4 +48,4 @@ def report(
         )
     elif not (resource is monitor_wait is cloud is None):
         raise UsageError("--resource, --cloud and --monitor-wait: go with --monitor only")
-    show(summarize(run_file), as_json=format_ == "json")
+    show(summarize(run_file), as_json=as_json or format_ == "json")

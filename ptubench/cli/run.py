@@ -24,6 +24,14 @@ def run(
         int | None, option("Closed loop of so many lanes; replaces the load.", metavar="LANES", panel=LOAD, min=1)
     ] = None,
     duration: options.Duration = None,
+    warmup: Annotated[
+        str | None,
+        option(
+            "What precedes the window: a duration, auto (until all is flat) or until_429.",
+            metavar="DURATION|auto|until_429",
+            panel=LOAD,
+        ),
+    ] = None,
     seed: options.Seed = None,
     on_429: options.On429 = None,
     salt: Annotated[
@@ -128,6 +136,7 @@ def run(
         rate=rate,
         concurrency=concurrency,
         duration=duration,
+        warmup=warmup,
         seed=seed,
         on_429=on_429,
         salt=salt,
@@ -139,6 +148,8 @@ def run(
         azure=AzureOptions(resource=resource, monitor=monitor, monitor_wait=monitor_wait),
     )
     prepared = commands.prepare(asked, os.environ)
+    for doubt in prepared.doubts:
+        typer.echo(f"warning: {doubt}", err=True)
     if dry_run:
         _dry_run(prepared, as_json=as_json, probe=probe)
     else:
@@ -206,7 +217,7 @@ def _dry_run(prepared: Any, *, as_json: bool, probe: bool) -> None:
         print_json({**planned, "target": described, "divert_to": second, "probe": found})
         return
     console = text.console()
-    console.print(preview.render(planned, prepared.workload, described, second))
+    console.print(preview.render(planned, prepared.workload, described, second, probed=probe))
     if probed is not None and found is not None:
         answered = f"the probe call was answered with status {found['status']} by model {found['model'] or 'unknown'}"
         console.print(text.untrusted(answered, limit=400))
@@ -214,3 +225,5 @@ def _dry_run(prepared: Any, *, as_json: bool, probe: bool) -> None:
             console.print(way)
         for name in found["left_out"]:
             console.print(text.untrusted(f"the target refuses `{name}`: it would be left out", limit=400))
+        if probed.warning is not None:
+            console.print(text.untrusted(probed.warning, limit=400))

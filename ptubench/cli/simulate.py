@@ -28,6 +28,7 @@ def simulate(*, host: str, port: int, log: Path | None, faults: list[str] | None
 
 def signature() -> inspect.Signature:
     """The options of `simulate`: those of the server, then one for each parameter of the deployment."""
+    from ptubench.sim.faults import FAULTS
     from ptubench.sim.options import parameters
 
     defaults = {"model": "gpt-4.1", "ptu": "50"}
@@ -43,7 +44,10 @@ def signature() -> inspect.Signature:
         (
             "faults",
             list[str] | None,
-            typer.Option(help="Test aid: play KIND for a SHARE of requests, KIND:1%.", metavar="KIND:SHARE"),
+            typer.Option(
+                help=f"Test aid: play KIND for a SHARE of requests, KIND:1%. Kinds: {', '.join(FAULTS)}.",
+                metavar="KIND:SHARE",
+            ),
             None,
         ),
     ]

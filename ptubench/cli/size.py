@@ -75,6 +75,10 @@ def size(
         str | None,
         _option("With --from-monitor: public, usgov or china; default: public.", metavar="CLOUD", panel=_LOAD),
     ] = None,
+    save_usage: Annotated[
+        Path | None,
+        _option("With --from-monitor: keep the history, as a CSV for --usage.", metavar="FILE", panel=_LOAD),
+    ] = None,
     model: Annotated[
         str | None, _option("The model, such as gpt-4.1; default: the workload's.", metavar="MODEL", panel=_SIZE)
     ] = None,
@@ -122,7 +126,7 @@ def size(
     ] = None,
     tokens_per_month: Annotated[
         str | None,
-        _option("Or its tokens in a month (prompt + completion), such as 400M.", metavar="TOKENS", panel=_PRICE),
+        _option("Or its tokens in a month (prompt + completion), such as 400M or 2B.", metavar="TOKENS", panel=_PRICE),
     ] = None,
     as_json: Annotated[bool, _option("Print one JSON document instead of tables.", "--json", panel=_OUTPUT)] = False,
     as_csv: Annotated[bool, _option("Print the sizes as CSV instead of tables.", "--csv", panel=_OUTPUT)] = False,
@@ -151,6 +155,7 @@ def size(
         deployment=deployment,
         last=last,
         cloud=cloud,
+        save_usage=save_usage,
         model=model,
         type=type_,
         ratio=ratio,

@@ -5,6 +5,7 @@ The token goes from here into request headers and nowhere else.
 
 import asyncio
 import base64
+import logging
 from typing import Any, Protocol
 
 import msgspec
@@ -13,6 +14,8 @@ from ptubench.azure.cloud import CLOUDS, Cloud, cloud_of
 from ptubench.errors import TargetRefused, UsageError
 from ptubench.secret import shown
 from ptubench.target.model import Target
+
+_SIGN_IN = "sign in with `az login`, or set a key in AZURE_OPENAI_API_KEY"
 
 
 class Credential(Protocol):
@@ -73,23 +76,26 @@ def default_credential(authority: str | None = None, *, asked_by: str = "--auth 
         from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - an extra
     except ImportError:
         raise UsageError(
-            f"{asked_by}: azure-identity is not installed; install it with pip install 'ptubench[azure]'"
+            f"{asked_by}: azure-identity is not installed; in the folder of ptubench: pip install -e '.[azure]'"
         ) from None
+    # It logs a page on every sign-in that it has tried, which would go to standard error unasked.
+    logging.getLogger("azure.identity").addHandler(logging.NullHandler())
     credential: Credential = DefaultAzureCredential(**({} if authority is None else {"authority": authority}))
     return credential
 
 
-def token(credential: Credential, wanted: str, *, way_out: str) -> Any:
+def token(credential: Credential, wanted: str, *, way_out: str, before: str = "") -> Any:
     """A token for a scope, with what `Credential.get_token` gives. Blocks.
 
     Raises:
-        TargetRefused: none can be had; the message ends in `way_out`.
+        TargetRefused: none can be had; the message begins with `before` and ends in `way_out`.
     """
     try:
         return credential.get_token(wanted)
     except Exception as exc:  # noqa: BLE001 - a credential chain may raise anything
-        first = (str(exc).splitlines() or [""])[0] or type(exc).__name__
-        raise TargetRefused(f"Entra gave no token for {wanted}: {shown(first, most=300)}; {way_out}") from None
+        first = (str(exc).splitlines() or [""])[0].rstrip(" .") or type(exc).__name__
+        said = f"{before}Entra gave no token for {wanted}: {shown(first, most=300)}; {way_out}"
+        raise TargetRefused(said) from None
 
 
 async def bearer(credential: Credential, target: Target) -> tuple[dict[str, str], float]:
@@ -98,6 +104,9 @@ async def bearer(credential: Credential, target: Target) -> tuple[dict[str, str]
     Raises:
         TargetRefused: no token can be had.
     """
-    way_out = "sign in with `az login`, or set a key in AZURE_OPENAI_API_KEY"
-    found = await asyncio.to_thread(token, credential, scope(target), way_out=way_out)
+    variable, unset, _ = target.sources.get("auth", "").partition(" is not set")
+    # With `--auth auto` a key was looked for first, and is what most users have.
+    before = f"{variable} is not set, and " if unset else ""
+    way_out = "set the key, or sign in with `az login`" if unset else _SIGN_IN
+    found = await asyncio.to_thread(token, credential, scope(target), way_out=way_out, before=before)
     return {"Authorization": f"Bearer {found.token}"}, float(found.expires_on)

@@ -125,7 +125,8 @@ class CustomClient:
         async with contextlib.aclosing(self._function(call)) as pieces:
             async for piece in pieces:
                 at = perf_counter()
-                if exchange.answered is None:
+                # How often it was sent is no part of an answer, and there may be none.
+                if exchange.answered is None and not (isinstance(piece, Mapping) and set(piece) == {"retries"}):
                     exchange.answered = at
                 if isinstance(piece, Mapping):
                     _note(exchange, piece)

@@ -17,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptubench.analysis.columns import Bools, Floats, Ints
-from ptubench.analysis.stats import Resampling, central, rank, wilson
+from ptubench.analysis.stats import BATCH_POINT, Resampling, batch_error, central, rank, student, wilson
 
 RESAMPLES = 1000
+LONGER = 2.0
+"""Blocks are so many times as long as those of a run's own intervals: shorter ones make too many words of a bucket that swings."""
 FEWEST_BLOCKS = 5
 """With fewer blocks nothing is said of the spread: about twenty requests."""
 
 _REACH = 25.0  # binomial standard deviations around a rank in which a resample's may lie; neighbours are alike
-_BATCHES = 10
 _PART = 100  # resamples at a time
-_Z = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def between(values: tuple[float, float], drawn: tuple[Floats, Floats], blocks: i
     with np.errstate(invalid="ignore"):
         changes = drawn[1] - drawn[0]
     if math.isfinite(change) and np.isfinite(changes).all():
-        half = _student(blocks - 1) * float(changes.std(ddof=1)) * math.sqrt(blocks / (blocks - 1))
+        half = student(blocks - 1) * float(changes.std(ddof=1)) * math.sqrt(blocks / (blocks - 1))
         return Difference(change, change - half, change + half)
     # Where both are unanswered, or nothing is defined, the difference may be anything.
     low, _ = central(np.sort(np.where(np.isnan(changes), -np.inf, changes)))
@@ -149,18 +149,15 @@ def between_shares(found: Difference | None, hits: tuple[Bools, Bools], *, paire
         return math.sqrt(max(0.0, of_second**2 + of_first**2 - 2 * alike * of_second * of_first))
 
     down, up = reach(second - low_2, high_1 - first), reach(high_2 - second, first - low_1)
-    half = _student(_BATCHES - 1) * _of_batches(hits, paired=paired)
+    half = BATCH_POINT * _of_batches(hits, paired=paired)
     low, high = (found.change - max(down, half)), (found.change + max(up, half))
     return Difference(found.change, min(found.low, low), max(found.high, high))
 
 
 def _of_batches(hits: tuple[Bools, Bools], *, paired: bool) -> float:
     """The standard error of the difference of two shares, from those of ten batches of neighbours."""
-    if min(map(len, hits)) < _BATCHES:
-        return 0.0
-    means = [np.array([batch.mean() for batch in np.array_split(part, _BATCHES)]) for part in hits]
-    variance = (means[1] - means[0]).var(ddof=1) if paired else sum(part.var(ddof=1) for part in means)
-    return math.sqrt(variance / _BATCHES)
+    first, second = (part.astype(np.float64) for part in hits)
+    return batch_error(second - first) if paired else math.hypot(batch_error(first), batch_error(second))
 
 
 def _drawn(draw: Draw, *parts: Ints) -> NDArray[np.float32]:
@@ -180,14 +177,3 @@ def _correlation(first: Bools, second: Bools) -> float:
     if first.std() == 0 or second.std() == 0:
         return 0.0
     return float(np.corrcoef(first, second)[0, 1])
-
-
-def _student(freedom: int) -> float:
-    """The 97.5 % point of Student's distribution (Abramowitz and Stegun 26.7.5): within 1 % from 4 degrees of freedom on."""
-    z, n = _Z, float(freedom)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + math.fsum(term / n**power for power, term in enumerate(terms, start=1))

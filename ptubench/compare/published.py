@@ -20,14 +20,14 @@ ENOUGH = 12
 
 
 def published(side: Side) -> dict[str, Any] | None:
-    """{target_tps, slice_s, medians[], above, of, indicative} of a run; None where no target is published for it.
+    """{target_tps, slice_s, medians[], above, of, indicative} of a run; None where no target is published for it, or nobody says that it has PTUs.
 
     `medians` are of `tps` of the requests that were due in each whole five minutes of the window, of a shorter window in
     all of it; None where a slice has too few answers, and then it is no part of `of`.
     """
-    target = side.summary["target"]
-    known = catalogue.find(target["model"]) if target.get("model") else None
-    if known is None or target.get("type") == "standard":
+    target = side.target
+    known = catalogue.find(target["model"]) if target["model"] else None
+    if known is None or target["type"] == "standard" or (target["ptu"] is None and target["type"] is None):
         return None
     low, high = side.window
     whole = int((high - low) // SLICE)

@@ -109,7 +109,7 @@ def pair(first: Side, second: Side) -> Pair:
         draws = tuple(_draw(len(one.offered), one) for one in (first, second))
         return Pair((first, second), (draws[0], draws[1]), keys, because)
     order = np.argsort(places)
-    blocks = stats.resampling(len(places), resamples=differences.RESAMPLES)
+    blocks = _resampling(len(places))
     return Pair((first, second), (Draw(blocks, places[order]), Draw(blocks, others[order])), keys, None)
 
 
@@ -127,7 +127,10 @@ def rows(found: Pair, number: int, headlines: Sequence[str] = HEADLINES) -> list
         difference = None if why is not None else _difference(name, found, values, per_minute)
         if why is None and difference is None:
             why = "both unanswered" if found.blocks >= differences.FEWEST_BLOCKS else "too few requests"
-        result.append(_row(name, number, values, difference, why))
+        unit = unit_of(name, found.sides[0].prices.currency)
+        result.append(
+            {"name": name, "unit": unit, "run": number} | _row(names.better(name), unit, values, difference, why)
+        )
     return result
 
 
@@ -146,9 +149,12 @@ def _each(found: Pair) -> list[tuple[Side, Draw]]:
 
 
 def _row(
-    name: str, number: int, values: tuple[float | str, float | str], found: Difference | None, why: str | None
+    better: names.Better | None,
+    unit: str,
+    values: tuple[float | str, float | str],
+    found: Difference | None,
+    why: str | None,
 ) -> dict[str, Any]:
-    unit, better = unit_of(name), names.better(name)
     base = values[0]
     parts = ("change", "low", "high")
     told = dict.fromkeys(parts) if found is None else {part: _finite(getattr(found, part)) for part in parts}
@@ -165,10 +171,7 @@ def _row(
     if found is not None and word == UNKNOWN:
         why = "neither more nor less of it is better"
     return {
-        "name": name,
-        "unit": unit,
         "better": better,
-        "run": number,
         "values": [_finite(value) for value in values],
         "unanswered": [isinstance(value, float) and math.isinf(value) for value in values],
         **told,
@@ -187,9 +190,9 @@ def judge(found: Difference, better: names.Better | None) -> str:
     return BETTER if (found.low > 0) == (better == "higher") else WORSE
 
 
-def unit_of(name: str) -> str:
-    """The unit of a headline (`analysis.names`)."""
-    return names.units().get(name, "per minute")
+def unit_of(name: str, currency: str) -> str:
+    """The unit of a headline (`analysis.names`); of money the currency of the table of prices."""
+    return currency if name.startswith("cost.") else names.units().get(name, "per minute")
 
 
 def _incomparable(name: str, found: Pair, values: tuple[float | str, float | str]) -> str | None:
@@ -232,13 +235,17 @@ def _draw(size: int, one: Side) -> Draw:
     head = one.run.head
     key = f"{head.run_id} {head.workload_hash} {head.seed}".encode()
     seed = int.from_bytes(blake2b(key, digest_size=8).digest())
-    return Draw(stats.resampling(size, seed=seed, resamples=differences.RESAMPLES), np.arange(size))
+    return Draw(_resampling(size, seed=seed), np.arange(size))
+
+
+def _resampling(size: int, *, seed: int = 0) -> stats.Resampling:
+    return stats.resampling(size, seed=seed, resamples=differences.RESAMPLES, longer=differences.LONGER)
 
 
 def described(one: Side, found: Pair | None = None) -> dict[str, Any]:
     """A run, and how it was compared with the baseline; None for the baseline itself."""
     summary = one.summary
-    run, target, validity = summary["run"], summary["target"], summary["validity"]
+    run, target, validity = summary["run"], one.target, summary["validity"]
     kept = ("kind", "endpoint", "deployment", "model", "model_served", "version", "type", "ptu")
     return {
         **{

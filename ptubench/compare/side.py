@@ -67,7 +67,7 @@ RATES: dict[str, Callable[["Side", Rates], Any]] = {
     "tpm.total": lambda _, per_minute: per_minute.total,
     "tpm.normalized": lambda side, per_minute: side.normalized(per_minute),
     "utilization.estimated.mean": lambda side, per_minute: side.normalized(per_minute) / side.known.tpm,
-    "rpm.per_ptu": lambda side, per_minute: per_minute.admitted / side.known.ptu,
+    "rpm.per_ptu": lambda side, per_minute: per_minute.admitted / side.target["ptu"],
     "tpm.per_ptu": lambda side, per_minute: side.normalized(per_minute) / side.known.ptu,
     "tpm.of_published": lambda side, per_minute: side.normalized(per_minute) / side.known.tpm,
     "cost.per_million_tokens": lambda side, per_minute: side.cost(per_minute),
@@ -75,7 +75,7 @@ RATES: dict[str, Callable[["Side", Rates], Any]] = {
 """Figures of calls and tokens per minute; some need a known capacity, the cost a price."""
 
 NEED_TOKENS = tuple(name for name in RATES if not name.startswith("rpm."))
-NEED_CAPACITY = ("tpm.normalized", "utilization.estimated.mean", "rpm.per_ptu", "tpm.per_ptu", "tpm.of_published")
+NEED_CAPACITY = ("tpm.normalized", "utilization.estimated.mean", "tpm.per_ptu", "tpm.of_published")
 
 FIGURES = ("utilization.simulated.mean", "utilization.monitor.mean")
 """What others say, a figure for each minute: without an interval."""
@@ -87,6 +87,9 @@ HEADLINES = (
     *FIGURES,
 )
 """Every figure of a comparison, in the order in which they are shown."""
+
+_NO_SIZE = "the size is not known (--ptu)"
+_TEXTS = ("kind", "endpoint", "deployment", "model", "model_served", "version", "type")
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,14 @@ class Side:
         """What counts, in seconds since the start of the run."""
         start, end = self.summary["run"]["window_s"]
         return start, end
+
+    @cached_property
+    def target(self) -> dict[str, Any]:
+        """What the summary says of the target; what is not of its kind, as in a head that was edited by hand, is None."""
+        told: dict[str, Any] = self.summary["target"]
+        texts = {name: told.get(name) if isinstance(told.get(name), str) else None for name in _TEXTS}
+        ptu = told.get("ptu")
+        return told | texts | {"ptu": ptu if isinstance(ptu, int) and ptu > 0 else None}
 
     @cached_property
     def known(self) -> Capacity:
@@ -138,9 +149,9 @@ class Side:
     @cached_property
     def price(self) -> Callable[[Rates], Any] | str:
         """What a minute costs, by list price; or why nobody knows."""
-        target, table = self.summary["target"], self.prices
-        if target.get("type") == "standard":
-            name = target.get("model") or target.get("model_served")
+        target, table = self.target, self.prices
+        if target["type"] == "standard":
+            name = target["model"] or target["model_served"]
             row = table.of_model(name) if name else None
             if row is None:
                 return "no list price for the model's tokens"
@@ -150,8 +161,8 @@ class Side:
             return lambda of: (
                 (weights[0] * (of.prompt - of.cached) + weights[1] * of.cached + weights[2] * of.completion) / 1e6
             )
-        if target.get("ptu") is None or target.get("type") is None:
-            return "the size is not known (--ptu)" if target.get("ptu") is None else "the type is not known (--type)"
+        if target["ptu"] is None or target["type"] is None:
+            return _NO_SIZE if target["ptu"] is None else "the type is not known (--type)"
         hour = table.ptu[target["type"]].hour if target["type"] in table.ptu else None
         if hour is None:
             return f"no list price for PTUs of type {target['type']}"
@@ -175,21 +186,28 @@ class Side:
         return self._rate(name)
 
     def _rate(self, name: str) -> float | str:
-        metrics = self.summary["metrics"]
-        rpm, tpm = metrics["rpm"], metrics["tpm"]
-        if rpm["offered"] is None:
-            return "the window is empty"
-        if name in NEED_TOKENS and (tpm["total"] is None or (name == "tpm.cached" and tpm["cached"] is None)):
-            return "no answer told its tokens"
-        if name in NEED_CAPACITY and self.summary["target"]["capacity"] is None:
-            return "no PTUs" if self.summary["target"].get("type") == "standard" else "model or size is not known"
-        if name == "cost.per_million_tokens":
-            if isinstance(self.price, str):
-                return self.price
-            if not tpm["total"]:
-                return "no tokens"
+        why = self._lacks(name)
+        if why is not None:
+            return why
+        rpm, tpm = self.summary["metrics"]["rpm"], self.summary["metrics"]["tpm"]
         tokens = (tpm[part] or 0.0 for part in ("prompt", "cached", "completion"))
         return float(RATES[name](self, Rates(rpm["offered"], rpm["admitted"], rpm["completed"], *tokens)))
+
+    def _lacks(self, name: str) -> str | None:
+        """Why there is no such rate; None if there is."""
+        tpm, target = self.summary["metrics"]["tpm"], self.target
+        unpriced = self.price if name == "cost.per_million_tokens" else None
+        told = tpm["total"] is not None and (name != "tpm.cached" or tpm["cached"] is not None)
+        reasons = {
+            "the window is empty": self.summary["metrics"]["rpm"]["offered"] is None,
+            "no answer told its tokens": name in NEED_TOKENS and not told,
+            "no PTUs": name in (*NEED_CAPACITY, "rpm.per_ptu") and target["type"] == "standard",
+            "model or size is not known": name in NEED_CAPACITY and target["capacity"] is None,
+            _NO_SIZE: name == "rpm.per_ptu" and target["ptu"] is None,
+            str(unpriced): isinstance(unpriced, str),
+            "no tokens": unpriced is not None and not tpm["total"],
+        }
+        return next((why for why, holds in reasons.items() if holds), None)
 
     # --- as drawn again -----------------------------------------------------------------------------------------------
 

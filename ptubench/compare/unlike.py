@@ -25,13 +25,25 @@ _Told = Callable[[Side], Any]
 
 
 def _target(name: str) -> _Told:
-    return lambda side: side.summary["target"].get(name)
+    return lambda side: side.target.get(name)
 
 
 def _where(side: Side) -> Any:
     """The host; a simulated deployment that the run started itself is everywhere."""
-    target = side.summary["target"]
-    return None if target["kind"] == "simulated" else target.get("endpoint")
+    return None if side.target["kind"] == "simulated" else side.target["endpoint"]
+
+
+def _second(side: Side) -> Any:
+    """Where a 429 is diverted to: host, deployment, model, size and type."""
+    second = side.run.head.divert_to
+    if second is None:
+        return None
+    parts = (
+        ("model", "ptu", "type")
+        if second.get("kind") == "simulated"
+        else ("endpoint", "deployment", "model", "ptu", "type")
+    )
+    return " ".join(str(second[part]) for part in parts if second.get(part) is not None)
 
 
 NAMED: dict[str, _Told] = {
@@ -46,6 +58,7 @@ NAMED: dict[str, _Told] = {
     "spillover": _target("spillover"),
     "content filter": _target("content_filter"),
     "429 policy": lambda side: side.run.head.workload.throttling.on_429,
+    "diverted to": _second,
     "place": lambda side: side.summary["network"].get("place"),
     "run file schema": lambda side: side.run.head.schema,
     "ptubench": lambda side: side.run.head.tool_version,
@@ -55,8 +68,7 @@ NAMED: dict[str, _Told] = {
 
 def kind(side: Side) -> str:
     """What was measured: figures of two kinds are never mixed without a word."""
-    target = side.summary["target"]
-    if target["kind"] != "simulated" and target.get("simulate") is None:
+    if side.target["kind"] != "simulated" and side.target.get("simulate") is None:
         return "real"
     return "simulated, on a virtual clock" if side.run.head.clock == "virtual" else "simulated"
 
@@ -122,7 +134,7 @@ def unpaired_because(first: Side, second: Side, *, common: int, found: list[str]
 
 def _simulated(first: Side, second: Side) -> list[tuple[str, Any, Any]]:
     """The options of two simulated deployments that differ, what is said anyway left out."""
-    told = [side.summary["target"].get("simulate") for side in (first, second)]
+    told: list[Any] = [side.target.get("simulate") for side in (first, second)]
     if not all(isinstance(options, Mapping) for options in told):
         return []
     names = [name for name in {**told[0], **told[1]} if name not in ("model", "ptu", "type")]
@@ -151,4 +163,5 @@ def _leaves(workload: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in class_.items():
             called = f"{where}{_FILE_NAMES.get(key, key)}"
             found[called] = (*found.get(called, ()), key, value)
-    return found
+    # The order decides which request is of which class.
+    return found | {"mix": [class_.get("name") for class_ in workload.get("classes", ())]}

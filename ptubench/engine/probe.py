@@ -42,6 +42,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     e2e_s: float | None
     headers: dict[str, str]
     warning: str | None = None
+    failed: bool = False
+    """It was neither answered nor refused with a 429: a run begins all the same."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -51,7 +53,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
     def describe(self) -> dict[str, Any]:
         """For the run file."""
-        return {name: value for name, value in msgspec.to_builtins(self).items() if name != "warning"}
+        return {name: value for name, value in msgspec.to_builtins(self).items() if name not in ("warning", "failed")}
 
     def network(self) -> dict[str, Any]:
         """Which address answered (of a proxy: its own), and how long its connection took to open."""
@@ -100,6 +102,7 @@ async def probe(make: Callable[[], Client], target: Target, workload: Workload, 
         e2e_s=exchange.end - exchange.sent if exchange.end and exchange.sent else None,
         headers=exchange.headers,
         warning=_warning(exchange),
+        failed=exchange.failure not in (None, "empty"),
     )
 
 
@@ -122,10 +125,14 @@ async def _call(client: Client, target: Target, workload: Workload, known: Accep
 
 
 def _sentence(target: Target, exchange: Exchange, hint: str) -> str:
+    return f"{target.url}: {_said(exchange)}; {hint}"
+
+
+def _said(exchange: Exchange) -> str:
+    """What failed, and the service's words for it; a code that only repeats the status is left out."""
     said = failures.explain(exchange.failure or "")
-    if exchange.error:
-        said += f" ({exchange.error})"
-    return f"{target.url}: {said}; {hint}"
+    words = (exchange.error or "").removeprefix(f"{exchange.status}: ")
+    return f"{said} ({words})" if words else said
 
 
 def _warning(exchange: Exchange) -> str | None:
@@ -133,5 +140,4 @@ def _warning(exchange: Exchange) -> str | None:
         return "the probe call was answered 429: the deployment is busy before the load has begun"
     if exchange.failure in (None, "empty"):
         return None
-    said = f"the probe call failed: {failures.explain(exchange.failure)}"
-    return said + (f" ({exchange.error})" if exchange.error else "")
+    return f"the probe call failed: {_said(exchange)}"

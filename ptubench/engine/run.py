@@ -32,6 +32,7 @@ from ptubench.load.plan import Plan
 from ptubench.ptu import catalogue
 from ptubench.results import store
 from ptubench.target.model import describe
+from ptubench.units import duration_text
 from ptubench.workload.hashing import portable, workload_hash
 from ptubench.workload.model import ClosedLoop, Workload
 
@@ -140,7 +141,7 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
             head = _head(order, reached, diverted, run_id=run_id, salt=salt, zero=zero, unix=unix)
             file.write(b"".join(map(record.encode, (head, *order.opening))))
             file.flush()
-            signals.loaded(stop=crew.stop, abort=crew.abort)
+            signals.loaded(stop=lambda: _stop(crew, order), abort=crew.abort)
             async with kept_fresh(*_telling(crew, reached, diverted)):
                 await crew.load(file, zero)
             finished = time.perf_counter() - zero
@@ -158,11 +159,23 @@ async def probe_only(order: Order) -> Probe:
     """The probe call of a run without the run; of a second target too, whose answer is only looked at.
 
     Raises:
-        TargetRefused: a target can't be used.
+        TargetRefused: a target can't be used, or does not answer.
     """
     async with contextlib.AsyncExitStack() as stack:
-        reached, _ = await _reach(order, stack)
+        reached, diverted = await _reach(order, stack)
+        for which, to in _named(reached, diverted):
+            if to.found.failed:
+                way_out = "try again, or see how the deployment is; a run would begin all the same"
+                raise TargetRefused(f"{which}{to.target.url}: {to.found.warning}; {way_out}")
         return reached.found
+
+
+def _stop(crew: Crew, order: Order) -> None:
+    """Offer nothing more; what is in flight may still end."""
+    order.say(
+        f"stopped: waiting up to {duration_text(order.workload.drain)} for what is in flight; Ctrl-C again ends it at once"
+    )
+    crew.stop()
 
 
 def to_the_minute(unix: float) -> float:
@@ -191,8 +204,12 @@ async def _reach(order: Order, stack: contextlib.AsyncExitStack) -> tuple[Reache
 
 def _warnings(reached: Reached, diverted: Reached | None) -> tuple[str, ...]:
     """What was found of the targets that does not keep the load from beginning."""
-    found = [("", reached), ("throttling.divert_to: ", diverted)]
-    return tuple(f"{which}{warning}" for which, to in found if to is not None for warning in to.warnings)
+    return tuple(f"{which}{warning}" for which, to in _named(reached, diverted) for warning in to.warnings)
+
+
+def _named(reached: Reached, diverted: Reached | None) -> list[tuple[str, Reached]]:
+    """The targets of a run, each with what a message about it begins with."""
+    return [("", reached)] + ([] if diverted is None else [("throttling.divert_to: ", diverted)])
 
 
 def _destination(to: Reached, connections: float) -> Destination:

@@ -7,6 +7,7 @@ TabularEditor3#1557 (network rules).
 """
 
 import ipaddress
+import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -27,11 +28,15 @@ _BY_FAILURE = {
     "bad_http": "check scheme and port of --endpoint",
     "redirect": "give --endpoint the final address",
     "not_a_stream": "check --endpoint and --api-style: this is no {api} address",
+    "client_error": "mend the function, or what it is asked with (api, parameters, --endpoint)",
     "http_400": "check the workload's parameters against what the model accepts",
     "http_401": "check the key in the environment, and that it belongs to this resource",
     "http_403": "check the key's or identity's role, and the resource's network rules",
     "http_404": "check --deployment, --endpoint and --api-style{or_api}",
 }
+
+_TIMEOUT = re.compile(r"\w*Timeout")
+"""How the exceptions begin by which the user's own client says that a busy target did not answer in time."""
 
 
 class _Said(NamedTuple):
@@ -108,7 +113,7 @@ def way_out(target: Target, exchange: Exchange, *, proxy: str | None) -> str | N
         proxy: host and port of the proxy that it went through; None without one.
     """
     kind = exchange.failure or ""
-    if kind not in _BY_FAILURE:
+    if kind not in _BY_FAILURE or (kind == "client_error" and _TIMEOUT.match(exchange.error or "")):
         return None
     asked = "header" if target.auth == "none" and target.header_env else target.auth
     said = (exchange.error or "").lower()

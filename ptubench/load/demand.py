@@ -3,6 +3,8 @@
 Minutes are counted from the start of the load. Nothing here was measured.
 """
 
+import math
+
 import numpy as np
 
 from ptubench.errors import UsageError
@@ -22,39 +24,47 @@ def demand(plan: Plan, *, prompt_limit: int | None = None) -> tuple[Demand, int]
         UsageError: a closed loop, own messages, or nothing but prompts that are too long.
     """
     workload = plan.workload
-    if plan.offsets is None or plan.count is None:
+    if plan.offsets is None:
         raise UsageError(
             f"{workload.name}: a closed loop sends as fast as it is answered and needs no certain size; give the rate "
             "of your callers, such as --rate 45/min, or a trace"
         )
-    blocks = [plan.columns(block) for block in range(-(-plan.count // BLOCK))]
-    prompt, cached, completion = (
-        np.concatenate([np.empty(0), *(getattr(part, name) for part in blocks)])
-        for name in ("prompt", "cached", "completion")
-    )
-    if np.isnan(prompt).any() or np.isnan(completion).any():
+    found, too_long = minutes(plan, prompt_limit=prompt_limit)
+    if math.isnan(found.prompt.sum() + found.completion.sum()):
         raise UsageError(
             f"{workload.name}: the tokens of own `messages`, or of answers without a length, are not known before they "
             "are sent; give `prompt_tokens` and `completion_tokens` as a run of them measured (asked, got)"
         )
-    kept = np.full(len(prompt), fill_value=True) if prompt_limit is None else prompt <= prompt_limit
-    if not kept.any():
+    if not found.calls.any():
         raise UsageError(
             f"{workload.name}: every prompt is over the {prompt_limit or 0:,} tokens that a PTU deployment of this model "
             "takes (it answers 400); shorten them, or choose another model"
         )
-    whole = max(1, int(np.ceil(workload.duration / 60)))
-    number = (plan.offsets // 60).astype(np.int64)[kept]
-    scale = max(1.0, 60 / workload.duration)
+    return found, too_long
 
-    def minutes(amounts: Floats) -> Floats:
+
+def minutes(plan: Plan, *, prompt_limit: int | None = None) -> tuple[Demand, int]:
+    """The same of any draw, also of one without calls; NaN where tokens are not known."""
+    offsets = np.empty(0) if plan.offsets is None else plan.offsets
+    duration = plan.workload.duration
+    blocks = [plan.columns(block) for block in range(-(-len(offsets) // BLOCK))]
+    prompt, cached, completion = (
+        np.concatenate([np.empty(0), *(getattr(part, name) for part in blocks)])
+        for name in ("prompt", "cached", "completion")
+    )
+    kept = np.full(len(prompt), fill_value=True) if prompt_limit is None else ~(prompt > prompt_limit)
+    whole = max(1, int(np.ceil(duration / 60)))
+    number = (offsets // 60).astype(np.int64)[kept]
+    scale = max(1.0, 60 / duration)
+
+    def totals(amounts: Floats) -> Floats:
         sums = np.bincount(number, weights=amounts[kept], minlength=whole).astype(float)
         return sums * scale
 
     return Demand(
-        calls=minutes(np.ones(len(prompt))),
-        prompt=minutes(prompt),
-        cached=minutes(cached),
-        completion=minutes(completion),
-        minutes=max(1.0, workload.duration / 60),
+        calls=totals(np.ones(len(prompt))),
+        prompt=totals(prompt),
+        cached=totals(cached),
+        completion=totals(completion),
+        minutes=max(1.0, duration / 60),
     ), int((~kept).sum())

@@ -123,7 +123,11 @@ def lines(file: str, format_: str) -> list[Row]:
             row = _checked(parse(line))
         except (ValueError, msgspec.DecodeError, RecursionError) as error:
             raise UsageError(f"{file}:{number}: {error}") from None
-        if rows and (row.time < rows[-1].time or (row.time == rows[-1].time and format_ == "usage")):
+        if rows and row.time == rows[-1].time and format_ == "usage":
+            raise UsageError(
+                f"{file}:{number}: the minute is the same as that of the line before; add up what was used in it, and keep one line"
+            )
+        if rows and row.time < rows[-1].time:
             raise UsageError(f"{file}:{number}: the line is not later than the one before; sort the trace by time")
         rows.append(row)
     if not any(row.requests for row in rows):
@@ -149,7 +153,7 @@ def _lines(file: str, header: str | None) -> Iterator[tuple[int, str]]:
 
 def _azure(line: str) -> Row:
     time, prompt, completion = _fields(line, 3)
-    return Row(_time(time), _tokens(prompt), 0, _tokens(completion))
+    return Row(_time(time), _count("ContextTokens", prompt), 0, _count("GeneratedTokens", completion))
 
 
 def _jsonl(line: str) -> Row:
@@ -160,12 +164,12 @@ def _jsonl(line: str) -> Row:
 
 def _usage(line: str) -> Row:
     minute, *totals = _fields(line, 5)
-    requests, prompt, cached, completion = map(_tokens, totals)
+    requests, prompt, cached, completion = map(_count, USAGE_HEADER.split(",")[1:], totals)
     if not requests and (prompt or completion):
         raise ValueError("tokens without requests")
     if requests > _MOST_REQUESTS:
         raise ValueError(f"{requests} requests in a minute are more than any trace has")
-    time = _time(minute)
+    time = _time(minute, "2026-11-22T09:15Z")
     if time % _MINUTE:
         raise ValueError(f"`{minute}` is not the start of a minute")
     return Row(time, prompt, cached, completion, requests)
@@ -185,18 +189,18 @@ def _fields(line: str, count: int) -> list[str]:
     return fields
 
 
-def _time(text: str) -> float:
+def _time(text: str, example: str = "2023-11-16 18:15:46.680") -> float:
     """Seconds since the epoch of an ISO 8601 time; without a zone it is UTC. Digits behind the microsecond are cut."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"`{text}` is not a time such as 2023-11-16 18:15:46.680") from None
+        raise ValueError(f"`{text}` is not a time such as {example}") from None
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
-def _tokens(text: str) -> int:
+def _count(column: str, text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"`{text}` is not a number of 0 or more")
+        raise ValueError(f"{column}: `{text}` is not a whole number of 0 or more")
     return int(text)
 
 

@@ -34,12 +34,12 @@ def bill(case: Case, prices: Prices, *, ptu: int | None, sizes: Sequence[int]) -
 
     Args:
         case: the load and the deployment type.
-        prices: the list prices to go by.
+        prices: the table to go by.
         ptu: the size to be judged; None where none is recommended.
         sizes: deployable sizes that a mixed plan may use.
 
     Returns:
-        currency, dated, type, hours_of_a_month.
+        currency, prices (`list prices` or `your prices`), dated, type, hours_of_a_month.
         pay_as_you_go{per_hour (of this load), per_million_tokens, source, why}.
         ptu{size, per_hour, per_month{hour, month, year}, break_even_hours{…}, source, why}; terms as in `money.TERMS`.
         month{hours, pay_as_you_go, ptu{…}, mix{…}, cheapest}: None without `case.hours`.
@@ -48,6 +48,7 @@ def bill(case: Case, prices: Prices, *, ptu: int | None, sizes: Sequence[int]) -
     minutes, as_you_go = _as_you_go(case, prices)
     return {
         "currency": prices.currency,
+        "prices": prices.called,
         "dated": prices.dated.isoformat(),
         "type": case.type,
         "hours_of_a_month": money.HOURS,
@@ -72,7 +73,7 @@ def _as_you_go(case: Case, prices: Prices) -> tuple[Floats | None, dict[str, Any
     """Money for each minute on Standard, and what is said of it."""
     said: dict[str, Any] = {"per_hour": None, "per_million_tokens": None, "source": None, "why": None}
     price, factor = prices.of_model(case.model), prices.standard.get(case.type)
-    table = f"the list prices of {prices.dated.isoformat()}"
+    table = _table(prices)
     if price is None:
         return None, said | {"why": f"{table} have no tokens of `{case.model}`; give --prices FILE"}
     if factor is None:
@@ -84,8 +85,13 @@ def _as_you_go(case: Case, prices: Prices) -> tuple[Floats | None, dict[str, Any
     if minutes is None:
         return None, said | {"why": f"{table} have no price for cached tokens of `{case.model}`; give --prices FILE"}
     hour = money.per_hour(minutes, case.demand)
-    tokens = float(case.demand.prompt.sum() + case.demand.completion.sum()) / case.demand.minutes * 60
+    tokens = case.demand.tokens_per_hour
     return minutes, said | {"per_hour": hour, "per_million_tokens": hour / tokens * 1e6 if tokens else None}
+
+
+def _table(prices: Prices) -> str:
+    """The table, for a sentence."""
+    return f"{'the ' if prices.called == 'list prices' else ''}{prices.called} of {prices.dated.isoformat()}"
 
 
 def _ptu(size: int | None, price: PtuPrice | None, hour: float | None, type_: str, prices: Prices) -> dict[str, Any]:
@@ -99,8 +105,7 @@ def _ptu(size: int | None, price: PtuPrice | None, hour: float | None, type_: st
         "why": None,
     }
     if price is None:
-        why = f"the list prices of {prices.dated.isoformat()} have no PTUs of type {type_}; give --prices FILE"
-        return said | {"why": why}
+        return said | {"why": f"{_table(prices)} have no PTUs of type {type_}; give --prices FILE"}
     if size is None:
         return said | {"why": "no size is recommended"}
     months = money.per_month(size, price)

@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 import yaml
 
+from ptubench.secret import shown
+
 DATED: str
 """Date of the published table, such as "2026-09-23"."""
 SOURCE: str
@@ -106,6 +108,15 @@ def nearest(name: str) -> list[str]:
     """Names that may have been meant, the best guess first; at most three."""
     close = difflib.get_close_matches(name.strip().lower(), table(), n=3)
     return [table()[key].name for key in close]
+
+
+def unknown(name: str) -> str | None:
+    """That there is no such model, in a sentence with the way out; None where there is one."""
+    if find(name) is not None:
+        return None
+    near = nearest(name)
+    guess = f"did you mean `{near[0]}`?" if near else "give --ratio and --tpm-per-ptu too"
+    return f"`{shown(name)}` is not in the catalogue of {_file().dated}; {guess}"
 
 
 @functools.cache

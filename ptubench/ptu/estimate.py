@@ -21,7 +21,7 @@ def formula(demand: Demand, one: Capacity, *, headroom: float, sizes: Sizes | No
         sizes: what can be deployed; None where nobody knows.
 
     Returns:
-        mean_rpm, peak_rpm: calls a minute.
+        mean_rpm, peak_rpm: calls a minute; the mean is that of the rate that was asked for, where one was.
         prompt_tokens, cached_tokens, completion_tokens: means of a call; None where no calls were counted.
         cached_share: of the prompt tokens.
         tpm_mean, tpm_peak: normalized tokens a minute.
@@ -33,7 +33,7 @@ def formula(demand: Demand, one: Capacity, *, headroom: float, sizes: Sizes | No
     calls, prompt, cached, completion = (float(column.sum()) for column in columns)
     need = sizing.need(demand, one, headroom=headroom)
     return {
-        "mean_rpm": calls / demand.minutes,
+        "mean_rpm": calls * demand.scale / demand.minutes,
         "peak_rpm": float(demand.calls.max()),
         "prompt_tokens": prompt / calls if calls else None,
         "cached_tokens": cached / calls if calls else None,

@@ -55,17 +55,13 @@ def as_you_go(demand: Demand, price: Price, factor: float) -> Floats | None:
         price: of the model on Global Standard.
         factor: what the deployment type's tokens cost relative to that.
     """
-    if price.cached is None and demand.cached.any():
-        return None
-    uncached = demand.prompt - demand.cached
-    cached = (price.cached or 0.0) * demand.cached
-    money: Floats = (price.input * uncached + cached + price.output * demand.completion) * (factor / 1e6)
-    return money
+    found = price.of(demand.prompt, demand.cached, demand.completion)
+    return None if found is None else found * factor
 
 
 def per_hour(minutes: Floats, demand: Demand) -> float:
     """Money for an hour of a load, from that of its minutes."""
-    return float(minutes.sum()) / demand.minutes * 60
+    return float(minutes.sum()) * demand.scale / demand.minutes * 60
 
 
 def break_even(month: float | None, hour: float | None) -> float | None:
@@ -92,7 +88,7 @@ def best_mix(
         ptu_month: money per PTU and month.
     """
     tokens = demand.normalized(one)
-    scale = hours * 60 / demand.minutes
+    scale = hours * 60 / demand.minutes * demand.scale
     whole = float(tokens.sum())
 
     def mixed(ptu: int) -> Mix:

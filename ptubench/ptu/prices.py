@@ -8,15 +8,16 @@ import functools
 import importlib.resources
 from datetime import date
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+import numpy as np
 import yaml
 from msgspec import Meta
 
 from ptubench.errors import UsageError
 from ptubench.ptu import catalogue
+from ptubench.ptu.sizing import TYPES, Floats
 from ptubench.secret import shown
 
 CURRENCY = "USD"
@@ -24,6 +25,7 @@ CURRENCY = "USD"
 
 _MOST_BYTES = 1 << 20
 _Amount = Annotated[float, Meta(ge=0, le=1e9)]
+Tokens = TypeVar("Tokens", float, Floats)
 _Source = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
@@ -37,9 +39,9 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     source: _Source
     """`official` or `third party`, as the file explains; in a user's own table, whatever the user wrote."""
 
-    def of(self, prompt: float, cached: float, completion: float) -> float | None:
+    def of(self, prompt: Tokens, cached: Tokens, completion: Tokens) -> Tokens | None:
         """Money for so many tokens, `cached` a part of `prompt`; None if cached ones have no known price."""
-        if cached and self.cached is None:
+        if self.cached is None and np.any(cached):
             return None
         return (self.input * (prompt - cached) + (self.cached or 0.0) * cached + self.output * completion) / 1e6
 
@@ -66,6 +68,11 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What tokens cost on Standard deployments of each type, as a factor of the models' (Global) prices."""
     models: dict[str, Price] = {}
 
+    @property
+    def called(self) -> str:
+        """What they are: a table of one's own has no list prices."""
+        return "list prices" if self == shipped() else "your prices"
+
     def of_model(self, model: str) -> Price | None:
         """The price of a model's tokens, also by its name with a version date ("gpt-4.1-2025-04-14")."""
         wanted = _name(model)
@@ -81,11 +88,6 @@ def _name(model: str) -> str:
 def find(model: str) -> Price | None:
     """The list price of that model in the table that ships."""
     return shipped().of_model(model)
-
-
-def table() -> MappingProxyType[str, Price]:
-    """All prices of models in the table that ships, by the catalogue's names."""
-    return MappingProxyType(shipped().models)
 
 
 def dated() -> str:
@@ -123,10 +125,6 @@ def load(path: Path) -> Prices:
     if unknown:
         raise UsageError(f"{where}: `{shown(unknown[0])}` is no deployment type; write {', '.join(TYPES)}")
     return found
-
-
-TYPES = ("global", "datazone", "regional")
-"""The deployment types that a table may price."""
 
 
 class _Loader(yaml.BaseLoader):

@@ -40,10 +40,17 @@ class Demand:
     completion: Floats
     minutes: float
     """How long the load lasts, minutes without calls included; the last one may be a part of a minute."""
+    scale: float = 1.0
+    """What turns totals into those to be expected: a drawn sample has more or fewer calls than the rate that was asked for."""
 
     def with_cached(self, share: float) -> "Demand":
         """The same calls with this share of every prompt (0…1) read from the cache."""
         return replace(self, cached=self.prompt * share)
+
+    @property
+    def tokens_per_hour(self) -> float:
+        """Prompt and completion, each token counted once."""
+        return float(self.prompt.sum() + self.completion.sum()) * self.scale / self.minutes * 60
 
     def normalized(self, one: Capacity) -> Floats:
         """Normalized tokens of each minute, by the weights of the model."""
@@ -71,7 +78,8 @@ def need(demand: Demand, one: Capacity, *, headroom: float) -> Need:
     """
     tokens = demand.normalized(one)
     peak = float(tokens.max()) / one.tpm
-    return Need(mean=float(tokens.sum()) / demand.minutes / one.tpm, peak=peak, headroom=peak / headroom)
+    mean = float(tokens.sum()) * demand.scale / demand.minutes / one.tpm
+    return Need(mean=mean, peak=peak, headroom=peak / headroom)
 
 
 def deployable(raw: float, sizes: Sizes) -> int:

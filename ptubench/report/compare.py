@@ -37,10 +37,9 @@ _SECTIONS: dict[str, dict[str, str]] = {
 def render(comparison: Comparison) -> RenderableType:
     """The whole comparison, for `text.console()`."""
     runs = comparison["runs"]
-    kinds = list(dict.fromkeys((run["target"]["kind"], run["clock"]) for run in runs))
-    title = Text("  ").join(
-        [badge(kind if not simulated(runs, kind) else "simulated", clock=clock) for kind, clock in kinds]
-    )
+    # Somebody else may have started the simulator: not the target's kind but the run's tells.
+    kinds = dict.fromkeys((run["kind"] == "real", run["clock"]) for run in runs)
+    title = Text("  ").join([badge("real" if real else "simulated", clock=clock) for real, clock in kinds])
     title.append("  ").append_text(untrusted(runs[0]["workload"], "bold", limit=50)).append(f"  {len(runs)} runs")
     pairs = [
         part
@@ -49,11 +48,6 @@ def render(comparison: Comparison) -> RenderableType:
         for part in (Text(), _pair(number, run, comparison["metrics"]))
     ]
     return Encodable(Group(title, Text(), _runs(runs), *pairs, Text(), _legend(comparison)))
-
-
-def simulated(runs: Sequence[Mapping[str, Any]], kind: str) -> bool:
-    """Whether all runs with a target of this kind are simulated: somebody else may have started the simulator."""
-    return all(run["kind"] != "real" for run in runs if run["target"]["kind"] == kind)
 
 
 def _runs(runs: Sequence[Mapping[str, Any]]) -> Table:
@@ -143,7 +137,7 @@ def _repeats(name: str, rows: Mapping[str, Row]) -> bool:
 def _cells(row: Row) -> tuple[Text, ...]:
     """Both values, the change with its interval, the word."""
     values = [
-        Text("unanswered", style="bold red") if never else Text(_value(value, row["unit"]))
+        Text("unanswered", style="bold red") if never else Text(_value(value, row))
         for value, never in zip(row["values"], row["unanswered"], strict=True)
     ]
     scale, unit = (row["relative"], "%") if row["relative"] is not None else (row, _unit(row["unit"]))
@@ -157,8 +151,9 @@ def _cells(row: Row) -> tuple[Text, ...]:
     return *values, Text(change), Text(" to ".join(bounds)), Text(word, style=_WORD_STYLES.get(word, ""))
 
 
-def _value(value: float | None, unit: str) -> str:
-    return f"{value:,.2f}" if unit == "USD" and value is not None else in_unit(value, unit)
+def _value(value: float | None, row: Row) -> str:
+    money = row["name"].startswith("cost.") and value is not None
+    return f"{value:,.2f}" if money else in_unit(value, row["unit"])
 
 
 def _unit(unit: str) -> str:

@@ -94,6 +94,9 @@ def _size(target: Mapping[str, Any]) -> Text:
         return Text("not given (--model, --ptu, --type): no utilization", style="dim")
     known = target["capacity"]
     each = f"  {number_text(known['tpm_per_ptu'])} tokens/min per PTU, {known['source']}" if known else ""
+    simulate = target.get("simulate")
+    if target.get("type") == "standard" and isinstance(simulate, Mapping) and isinstance(simulate.get("ptu"), int):
+        each = f"  a quota of {number_text(simulate['ptu'] * 1000)} tokens/min"  # its size is told in thousands
     said = "" if target["kind"] != "azure" else ", as Azure says" if target.get("resource") else ", as typed"
     return Text.assemble(untrusted(", ".join(parts)), (said, "dim"), untrusted(each, "dim"))
 

@@ -28,17 +28,33 @@ _TOKENS = ("prompt", "cached", "completion", "limit")
 
 
 def render(
-    preview: Preview, workload: Workload, target: Mapping[str, Any], divert_to: Mapping[str, Any] | None = None
+    preview: Preview,
+    workload: Workload,
+    target: Mapping[str, Any],
+    divert_to: Mapping[str, Any] | None = None,
+    *,
+    probed: bool = False,
 ) -> RenderableType:
-    """What would be sent where, for `text.console()`; `divert_to` is the second target, described as the first."""
-    title = Text.assemble(
-        badge(target["kind"]), "  ", untrusted(workload.name, "bold", limit=50), "  dry run: nothing is sent"
-    )
+    """What would be sent where, for `text.console()`.
+
+    Args:
+        preview: see above.
+        workload: resolved.
+        target: described.
+        divert_to: the second target, described as the first.
+        probed: whether the probe call was sent.
+    """
+    sent = "nothing is sent" if not probed else f"one call is sent{'' if divert_to is None else ' to each target'}"
+    title = Text.assemble(badge(target["kind"]), "  ", untrusted(workload.name, "bold", limit=50), f"  dry run: {sent}")
     sections = (
         _where(target),
         _what(workload, target, divert_to),
         None if divert_to is None else Group(Text("Diverted after a 429", style="bold"), _where(divert_to)),
-        _rates(preview, standard=target.get("type") == "standard"),
+        _rates(
+            preview,
+            standard=target.get("type") == "standard",
+            unknown=catalogue.unknown(str(target["model"])) if target.get("model") else None,
+        ),
         _amounts(preview),
         _sample(preview),
         _checks(workload),
@@ -99,7 +115,8 @@ def _what(workload: Workload, target: Mapping[str, Any], divert_to: Mapping[str,
 
 def _sizes(kind: Class) -> str:
     """Sizes of one class's calls."""
-    prompt = "your own messages" if kind.messages else f"prompt {words.sizes(kind.prompt)} tokens"
+    tokens = "tokens as recorded" if kind.prompt is None else f"{words.sizes(kind.prompt)} tokens"
+    prompt = "your own messages" if kind.messages else f"prompt {tokens}"
     cached = f", of them shared {kind.cached.tokens:,} ({kind.cached.prefixes:,} prefixes)" if kind.cached else ""
     completion = f"; completion {words.sizes(kind.completion)}" if kind.completion else ""
     unsaid = "none" if kind.unlimited else "as each line says" if kind.messages else "the same as the completion"
@@ -108,8 +125,8 @@ def _sizes(kind: Class) -> str:
     return f"{prompt}{cached}{completion}; output limit {limit}{reasoning}"
 
 
-def _rates(preview: Preview, *, standard: bool) -> RenderableType:
-    """Per minute, on average and in the busiest minute."""
+def _rates(preview: Preview, *, standard: bool, unknown: str | None) -> RenderableType:
+    """Per minute, on average and in the busiest minute; `unknown` says that the model is."""
     offered, tokens, used = preview["offered"], preview["tokens"], preview["utilization"]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
     table.add_column(Text("Offered", style="bold not dim"), no_wrap=True)
@@ -135,8 +152,8 @@ def _rates(preview: Preview, *, standard: bool) -> RenderableType:
             Text(label), Text(write(used[mean]), style=style), Text(write(used[peak])), Text(note).append_text(source)
         )
     if used is None:
-        why = "a Standard deployment has none" if standard else "not known: give --model and --ptu"
-        return Group(table, Text(f"utilization: {why}", style="dim"))
+        why = "a Standard deployment has none" if standard else f"not known: {unknown or 'give --model and --ptu'}"
+        return Group(table, untrusted(f"utilization: {why}", "dim", limit=200))
     return table
 
 
@@ -166,7 +183,9 @@ def _sample(preview: Preview) -> RenderableType:
     """What the number of calls is good for."""
     sample = preview["sample"]
     if sample["expected"] is None and preview["offered"]["requests"] is not None:
-        return _grid(("sample", Text(f"at most {preview['offered']['requests']:,} calls: the window is decided afterwards")))
+        return _grid(
+            ("sample", Text(f"at most {preview['offered']['requests']:,} calls: the window is decided afterwards"))
+        )
     if sample["expected"] is None:
         return _grid(("sample", Text("how many calls there will be depends on the answers")))
     good = [name for name, supported in sample["percentiles"].items() if supported]

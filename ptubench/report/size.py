@@ -1,6 +1,6 @@
 """The answer of `ptubench size` on a terminal. JSON of `size.answer` in, tables out; computes nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,7 +21,7 @@ Answer = Mapping[str, Any]
 
 _CACHED = {"none": "none", "workload": "as asked for", "measured": "as measured", "history": "as recorded"}
 _FOUND = {
-    "simulation": "simulated: the same requests at each size, on a virtual clock",
+    "simulation": "simulated on a virtual clock: the same calls at each size, the whole load",
     "formula": "by the formula alone: nothing was simulated",
 }
 
@@ -95,7 +95,34 @@ def _formula(answer: Answer) -> RenderableType:
     steps = "; ".join(
         f"{TYPES[name]} from {row['minimum']} in steps of {row['increment']}" for name, row in types.items()
     )
-    return Group(table, Text(steps or "which sizes can be deployed is not known", style="dim"))
+    lines = [steps or "which sizes can be deployed is not known", *_draws(answer)]
+    return Group(table, *(Text(line, style="dim") for line in lines))
+
+
+def _draws(answer: Answer) -> list[str]:
+    """What the busiest minute is over many draws of the load, and which of them was taken."""
+    formula = answer["formula"]
+    drawn = formula["draws"]
+    if drawn is None:
+        return []
+    calls = _range(drawn["peak_rpm"], number_text)
+    sizes = drawn["ptu_headroom"].get(answer["type"])
+    asked = (
+        f"{_range(drawn['raw_headroom'], '{:,.1f}'.format)} raw PTU"
+        if sizes is None
+        else f"{_range(sizes, '{:,}'.format)} PTU {TYPES[answer['type']]}"
+    )
+    said = (
+        f"drawn: over {drawn['count']} draws of this load (seeds {drawn['seeds'][0]} to {drawn['seeds'][1]}) the busiest minute "
+        f"has {calls} calls ({number_text(drawn['own_peak_rpm'])} with the workload's own), at most {100 * formula['headroom']:g} % used asks for {asked}; above is the draw of seed "
+        f"{drawn['seed']}, which {drawn['held']} of the {drawn['count']} do not exceed"
+    )
+    return [said]
+
+
+def _range(ends: Sequence[float], text: Callable[[Any], str]) -> str:
+    least, most = map(text, ends)
+    return least if least == most else f"{least} to {most}"
 
 
 def _cached(answer: Answer) -> RenderableType:
@@ -132,7 +159,7 @@ def _sizes(answer: Answer) -> RenderableType | None:
     waits = any((metrics.get("waited") or {}).get("mean") is not None for metrics in told)
     diverts = any((metrics.get("requests") or {}).get("diverted") for metrics in told)
     admits = any("tpm" in metrics for metrics in told)
-    extra = [name for name, shown in (("waited", waits), ("diverted", diverts), ("admitted/min", admits)) if shown]
+    extra = [name for name, shown in (("mean wait", waits), ("diverted", diverts), ("admitted/min", admits)) if shown]
     table = sheet("Sizes", "mean", "busiest", "refused", *extra)
     table.add_column()
     for size in answer["sizes"]:
@@ -140,7 +167,22 @@ def _sizes(answer: Answer) -> RenderableType | None:
         fits = size["ptu"] == answer["recommended"]
         label = Text(f"{size['ptu']:,} PTU", style="bold green" if fits else "")
         table.add_row(label, *map(Text, cells), _verdict(size, recommended=fits))
-    return Group(table, *(Text(line, style="dim") for line in _how(answer)))
+    return Group(table, *(Text(line, style="dim") for line in (_legend(extra), *_how(answer))))
+
+
+def _legend(extra: Sequence[str]) -> str:
+    """What the columns are of."""
+    said = ["mean, busiest: utilization over the whole load and in its busiest minute"]
+    if extra:
+        said.append("refused: of the calls, at their first attempt")
+    return "; ".join([*said, *(_COLUMNS[name] for name in extra)])
+
+
+_COLUMNS = {
+    "mean wait": "mean wait: of the calls that waited for another attempt",
+    "diverted": "diverted: of the calls",
+    "admitted/min": "admitted: normalized tokens",
+}
 
 
 def _judged(answer: Answer) -> RenderableType:
@@ -164,7 +206,7 @@ def _used(size: Answer) -> list[str]:
 
 
 def _extra(metrics: Answer, name: str) -> str:
-    if name == "waited":
+    if name == "mean wait":
         return seconds_text((metrics.get("waited") or {}).get("mean"))
     if name == "diverted":
         requests = metrics["requests"]
@@ -195,16 +237,30 @@ _SHORT = {
 def _how(answer: Answer) -> list[str]:
     """Where the figures come from, and whether what is assumed matters."""
     simulated, sources = answer["assumptions"]["simulated"] or {}, answer["assumptions"]["sources"]
-    measured = [name for name in simulated if sources.get(name, "as typed") != "as typed"]
-    assumed = {name: value for name, value in simulated.items() if name not in measured}
-    lines = [_FOUND[answer["by"]], *([f"assumed: {words.assumed(assumed)}"] if assumed else [])]
-    if measured and answer["by"] == "simulation":
-        lines.append(f"{clean(sources[measured[0]], 200)}: {', '.join(measured)}")
+    by_source: dict[str, list[str]] = {}
+    for name, source in sources.items():
+        by_source.setdefault(source, []).append(name)
+    typed = by_source.pop("as typed", [])
+    assumed = {name: value for name, value in simulated.items() if name in typed or name not in sources}
+    drawn = answer["formula"]["draws"]
+    which = "" if drawn is None or answer["by"] != "simulation" else f", those of seed {drawn['seed']} ({number_text(drawn['mean_rpm'])} calls/min)"
+    lines = [_FOUND[answer["by"]] + which, *([f"assumed: {words.assumed(assumed)}"] if assumed else [])]
+    if answer["by"] == "simulation":
+        lines += [f"{clean(source, 200)}: {', '.join(names)}" for source, names in by_source.items()]
+        lines += _second(answer["assumptions"]["divert_to"])
     if any(_hidden(size) for size in answer["sizes"]):
         lines.append(
             "a bucket that is empty at the start absorbs an overload for minutes: in the long run, sizes used over 100 % refuse the rest"
         )
     return lines + _depths(answer)
+
+
+def _second(target: Answer | None) -> list[str]:
+    """What serves what is diverted."""
+    if target is None:
+        return []
+    quota = f", {number_text(target['tpm'])} tokens/min" if target["type"] == "standard" else ""
+    return [f"diverted to, assumed: {clean(target['model'], 60)} {target['type']}{quota}"]
 
 
 def _hidden(size: Answer) -> bool:
@@ -222,7 +278,9 @@ def _depths(answer: Answer) -> list[str]:
     if len(by_depth) < 2:
         return []
     if not answer["depends_on_depth"]:
-        return [f"the same with a bucket of {_listed(list(by_depth))} s: Azure does not publish how deep it is"]
+        return [
+            f"the answer is the same with a bucket of {_listed(list(by_depth))} s: Azure does not publish how deep it is"
+        ]
     sizes = [f"{depth} s: {'none' if ptu is None else f'{ptu:,} PTU'}" for depth, ptu in by_depth.items()]
     return [f"by the depth of the bucket, which Azure does not publish: {', '.join(sizes)}; the largest stands"]
 

@@ -37,7 +37,7 @@ def _ptu(answer: Answer) -> RenderableType:
         table.add_row(*map(Text, (label, number_text(ptu), *cells)))
     source = "" if said["ptu"]["source"] is None else f" ({clean(said['ptu']['source'], 40)})"
     month = f"{said['currency']} per month of {said['hours_of_a_month']:g} hours"
-    text = f"{month}, paid by the hour or reserved for 1 month or 1 year; list prices of {said['dated']}{source}"
+    text = f"{month}, paid by the hour or reserved for 1 month or 1 year; {said['prices']} of {said['dated']}{source}"
     return Group(table, untrusted(text, "dim", limit=200))
 
 
@@ -100,7 +100,21 @@ def _month(answer: Answer) -> RenderableType:
         table.add_row(
             Text(label, style=style), *(Text(cell, style=style) for cell in cells), Text("cheapest" if best else "")
         )
-    return Group(Text(title, style="bold"), table, *_verdict(said))
+    return Group(Text(title, style="bold"), table, *_unmixed(month["mix"]), *_verdict(said))
+
+
+def _unmixed(mixes: Answer) -> list[RenderableType]:
+    """The mixed plans that are none, and why."""
+    known = {TERMS[term]: mix for term, mix in mixes.items() if mix is not None}
+    without = [term for term, mix in known.items() if not mix["ptu"]]
+    terms = "" if len(without) == len(known) else f", {' or '.join(without)}"
+    lines = [f"mixed{terms}: no number of PTUs pays"] if without else []
+    lines += [
+        f"mixed, {term}: nothing is left to divert from {mix['ptu']:,} PTU on, and fewer cost more in all"
+        for term, mix in known.items()
+        if mix["ptu"] and not mix["diverted_share"]
+    ]
+    return [Text(line, style="dim") for line in lines]
 
 
 def _verdict(said: Answer) -> list[RenderableType]:
@@ -111,7 +125,7 @@ def _verdict(said: Answer) -> list[RenderableType]:
         return [Text("No verdict: a price is not known.", style="dim")]
     names = {"pay_as_you_go": "pay-as-you-go", "ptu": "PTUs alone", "mix": "PTUs for the base and the rest diverted"}
     term = f" ({TERMS[cheapest['term']]})" if cheapest["term"] else ""
-    text = f"By list price the cheapest is {names[cheapest['plan']]}{term}: {_whole(cheapest['total'])} {said['currency']} a month."
+    text = f"By {said['prices']} the cheapest is {names[cheapest['plan']]}{term}: {_whole(cheapest['total'])} {said['currency']} a month."
     lines: list[RenderableType] = [Text(text)]
     if cheapest["plan"] == "mix":
         share = share_text(month["mix"][cheapest["term"]]["diverted_share"])

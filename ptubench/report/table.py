@@ -71,7 +71,9 @@ def _calls(summary: Summary) -> RenderableType:
     table.add_column(style="dim")
     offered = requests["total"] - requests["unsent"]
     table.add_row(Text("offered"), Text(f"{offered:,}"), None, Text(number_text(rpm["offered"])))
-    table.add_row(Text("admitted"), None, None, Text(number_text(rpm["admitted"])), Text("sent and not answered 429"))
+    table.add_row(
+        Text("admitted"), None, None, Text(number_text(rpm["admitted"])), Text("neither answered 429 nor spilled")
+    )
     table.add_row(Text("completed"), None, None, Text(number_text(rpm["completed"])))
     table.add_row(
         Text("refused"),
@@ -160,7 +162,10 @@ def _capacity(summary: Summary) -> RenderableType | None:
         table.add_row(Text("normalized per PTU"), Text(number_text(tpm["per_ptu"])), Text(published))
     by = _UTILIZATIONS | {"estimated": _estimate(known)}
     # Azure's figures come later than ours, and may never.
-    needs = {"simulated": "needs a full UTC minute", "monitor": "no figure for every full UTC minute"}
+    needs = {
+        "simulated": "the mean needs a full UTC minute in the window",
+        "monitor": "no figure for every full UTC minute",
+    }
     for name, values in told.items():
         peaks = [f"{words} {share_text(values[key])}" for key, words in _PEAKS.items() if values.get(key) is not None]
         missing = "" if values["mean"] is not None else needs.get(name, "")

@@ -21,6 +21,13 @@ GROUPS = {
     "spilled": "by another deployment",
 }
 """Groups by how a request came to its answer; all others are classes of a mix."""
+_REFUSED = {
+    "first": "answered 429",
+    "retried": "with a 429 in the end",
+    "diverted": "answered 429 there too",
+    "spilled": "answered 429 there too",
+}
+"""What is said of those of a group whose outcome is a 429."""
 _ELSEWHERE = ("diverted", "spilled")
 
 
@@ -39,7 +46,10 @@ def _causes(metrics: Mapping[str, Any]) -> RenderableType | None:
         return None
     table = sheet("429s", "count", "of attempts")
     table.add_column(style="dim", overflow="fold")
-    table.add_row(Text("all"), Text(f"{attempts['throttled']:,}"), Text(share_text(attempts["throttled_ratio"])))
+    # A call that was retried or diverted has more than one attempt, and its outcome is that of the last.
+    differs = attempts["throttled"] != metrics["requests"]["throttled"]
+    note = Text("attempts at the target; `throttled` above counts calls by their last attempt" if differs else "")
+    table.add_row(Text("all"), Text(f"{attempts['throttled']:,}"), Text(share_text(attempts["throttled_ratio"])), note)
     for name, count in by_cause.items():
         share = share_text(count / attempts["total"]) if attempts["total"] else ""
         meaning = untrusted(CAUSES.get(name, ""), limit=120)
@@ -55,16 +65,29 @@ def _handling(groups: Mapping[str, Any], first: str) -> RenderableType | None:
     waited = any(metrics["waited"]["of"] for metrics in shown.values())
     times = [(metric, percentile) for metric in (first, "e2e") for percentile in ("p50", "p95")]
     columns = [f"{metric} {percentile}" for metric, percentile in times] + (["waited p50"] if waited else [])
-    table = sheet("Handling", "calls", *columns)
+    table = sheet("Handling", "calls", "ok", *columns)
     for name, metrics in shown.items():
         cells = [cell(metrics[metric], percentile) for metric, percentile in times]
         cells += [cell(metrics["waited"], "p50")] if waited else []
-        table.add_row(Text(name), Text(number_text(metrics["requests"]["total"])), *cells)
-    meanings = ", ".join(
-        f"{name}: {GROUPS[name]}{'' if metrics['e2e']['count'] else ', none answered'}"
-        for name, metrics in shown.items()
-    )
-    return Group(table, Text(meanings, style="dim"))
+        table.add_row(Text(name), *(Text(f"{metrics['requests'][count]:,}") for count in ("total", "ok")), *cells)
+    meanings = "; ".join(f"{name}: {GROUPS[name]}{_unserved(name, metrics)}" for name, metrics in shown.items())
+    prices = [line for name in _ELSEWHERE if name in shown for line in _price(name, shown[name]["cost"])]
+    return Group(table, Text(meanings, style="dim"), *prices)
+
+
+def _unserved(name: str, metrics: Mapping[str, Any]) -> str:
+    """How many of a group ended in a 429, and whether nobody was answered."""
+    throttled = metrics["requests"]["throttled"]
+    refused = f", {throttled:,} {_REFUSED[name]}" if throttled else ""
+    return refused + ("" if metrics["e2e"]["count"] else ", none answered")
+
+
+def _price(name: str, cost: Mapping[str, Any]) -> list[Text]:
+    """What it cost that others answered, or why that is not known; nothing where it is not billed per token."""
+    if cost["per_million_tokens"] is None:
+        return [untrusted(f"{name}: no cost: {cost['why']}", "dim", limit=200)] if cost["why"] else []
+    said = f"{number_text(cost['total'])} {cost['currency']} in the window, {number_text(cost['per_million_tokens'])} per million tokens"
+    return [untrusted(f"{name}: {said} ({cost['source']})", limit=200)]
 
 
 def _tells(name: str, metrics: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from ptubench.errors import UsageError
-from ptubench.sim import chat, responses, said
+from ptubench.sim import chat, effort, responses, said
 from ptubench.sim.deployment import Admitted, Call, Deployment, Refused
 from ptubench.sim.options import SimOptions
 from ptubench.sim.spillover import Resource
@@ -151,6 +151,7 @@ class _Front:
             self._check_access(scope)
             api = responses if scope["path"] in _RESPONSES else chat
             request: Request = api.read(body, reasoning=self._reasoning)
+            effort.check(self._options.model, request)
             name = self._deployment_name(scope, request.model)
             call = chat.call(request, self._options)
             by, answer = self._offer(entry, call, name, scope, exchange)

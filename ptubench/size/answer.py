@@ -18,11 +18,12 @@ from ptubench.ptu.sizing import Need
 from ptubench.sim.options import ASSUMED
 from ptubench.size import measured as runs
 from ptubench.size import sweep
-from ptubench.size.asked import Asked
+from ptubench.size.asked import Asked, Load
 from ptubench.size.measured import Measured
 from ptubench.units import number_text, share_text
+from ptubench.virtual.run import Trial, second_target
 from ptubench.virtual.sweep import HEADROOM, NOT_JUDGED, REFUSED, UTILIZATION, Judging, Step
-from ptubench.workload.model import OpenLoop, Workload
+from ptubench.workload.model import OpenLoop, Trace, Workload
 
 SCHEMA = 1
 NOT_RECKONED = "not judged (formula alone)"
@@ -31,7 +32,6 @@ OLD = 90
 CAVEATS = (
     "Quota is not capacity: a region may have none left. Deploy first, reserve after; a reservation is a price, not a place.",
     "A size without reserve has none when a region fails or an application starts anew: say who serves then, and try it.",
-    "Calls of very different sizes, or bursts within a minute, refuse more than their mean tells: size for your real trace.",
     "Whoever else calls the deployment takes from the same PTUs.",
 )
 _FAR_OFF = 0.05
@@ -68,10 +68,11 @@ def answer(asked: Asked, *, today: date, watch: Callable[[Step], None] = lambda 
         "usage": told,
         "model": _model(asked),
         "type": asked.type,
-        "formula": estimate.formula(demand, asked.one, headroom=headroom, sizes=asked.offered.get(asked.type)),
+        "formula": estimate.formula(demand, asked.one, headroom=headroom, sizes=asked.offered.get(asked.type))
+        | {"draws": _draws(asked, headroom)},
         "types": _types(asked, need, recommended),
         "cached": estimate.cached(demand, asked.one, asked.offered, headroom=headroom, measured=measured),
-        "assumptions": _assumptions(asked, headroom),
+        "assumptions": _assumptions(asked, headroom, REFUSED if by is None else by.refused),
         "calibration": _calibration(asked.measured),
         "by": found["by"],
         "sizes": [_size(asked, row, need) for row in found["sizes"]],
@@ -84,7 +85,7 @@ def answer(asked: Asked, *, today: date, watch: Callable[[Step], None] = lambda 
         "az_command": None if recommended is None else _create(asked, asked.type, recommended),
         "quota_command": deploy.quota(asked.type),
         "notes": _notes(asked, measured) + _too_slow(found, by),
-        "caveats": list(CAVEATS),
+        "caveats": [*CAVEATS, _caveat(asked.load)],
         "warnings": _old_tables(asked, today),
     }
 
@@ -130,15 +131,61 @@ def _create(asked: Asked, type_: str, ptu: int) -> str:
     return deploy.create(asked.model, asked.row, type_, ptu)
 
 
-def _assumptions(asked: Asked, headroom: float) -> dict[str, Any]:
+def _draws(asked: Asked, headroom: float) -> dict[str, Any] | None:
+    """What the busiest minute is over the draws of the load; None where nothing is drawn."""
+    luck = asked.load.draws
+    if luck is None:
+        return None
+    least, most = (tpm / asked.one.tpm / headroom for tpm in (min(luck.tpm), max(luck.tpm)))
+    return {
+        "seeds": [luck.seeds[0], luck.seeds[-1]],
+        "count": len(luck.seeds),
+        "seed": luck.seed,
+        "held": luck.held,
+        "mean_rpm": luck.calls,
+        "own_peak_rpm": luck.rpm[0],
+        "peak_rpm": [min(luck.rpm), max(luck.rpm)],
+        "tpm_peak": [min(luck.tpm), max(luck.tpm)],
+        "raw_headroom": [least, most],
+        "ptu_headroom": {
+            name: [sizing.deployable(least, sizes), sizing.deployable(most, sizes)]
+            for name, sizes in asked.offered.items()
+        },
+    }
+
+
+def _assumptions(asked: Asked, headroom: float, refused: float | None) -> dict[str, Any]:
     """What the answer stands on beside the published table."""
     simulated = {} if asked.assumed is None or asked.load.usage is not None else msgspec.to_builtins(asked.assumed)
+    sources = runs.sources(asked.assumed, asked.measured, typed=asked.typed)
     return {
         "headroom": headroom,
-        "refused": REFUSED,
+        "refused": refused,
         "hours_per_month": asked.hours,
-        "simulated": {name: simulated[name] for name in (*ASSUMED, "tps") if simulated.get(name) is not None} or None,
-        "sources": runs.sources(asked.assumed, asked.measured, typed=asked.typed),
+        "simulated": {
+            name: simulated[name]
+            for name in (*ASSUMED, "tps")
+            if simulated.get(name) is not None and sources.get(name) != runs.LEFT_OUT
+        }
+        or None,
+        "sources": sources,
+        "divert_to": _second(asked),
+    }
+
+
+def _second(asked: Asked) -> dict[str, Any] | None:
+    """The simulated deployment that takes what is diverted; None without a simulation, or unless the policy is `divert`."""
+    if asked.assumed is None or asked.load.plan is None:
+        return None
+    second = second_target(Trial(workload=asked.load.plan.workload, options=asked.assumed))
+    if second is None:
+        return None
+    return {
+        "model": second.model,
+        "type": second.type,
+        "ptu": second.ptu,
+        "tpm": second.capacity.tpm,
+        "tps": second.target_tps,
     }
 
 
@@ -199,6 +246,16 @@ def _cached_share(measured: Mapping[str, Any]) -> float:
     return float(tpm["cached"] / tpm["prompt"])
 
 
+def _caveat(load: Load) -> str:
+    """What this kind of load does not show."""
+    bursts = "Calls of very different sizes, or bursts within a minute, refuse more than their mean tells"
+    if load.usage is not None:
+        return f"{bursts}, and the totals of minutes do not show them: leave room, or size for a trace of single calls."
+    if load.workload is not None and isinstance(load.workload.load, Trace):
+        return "A trace is one recording: a busier day or more callers ask for more."
+    return f"{bursts}: size for your real trace."
+
+
 def _notes(asked: Asked, measured: float | None) -> list[str]:
     """What must be known to read this answer, a sentence each."""
     row, load, demand = asked.row, asked.load, asked.load.demand
@@ -223,7 +280,7 @@ def _notes(asked: Asked, measured: float | None) -> list[str]:
         and demand.minutes * 60 < _SHORT
     ):
         notes.append(
-            f"The busiest minute is that of {number_text(demand.minutes)} min of made-up arrivals; your busiest hour decides: "
+            f"The busiest minute is of {number_text(demand.minutes)} min of made-up arrivals; your busiest hour decides: "
             "--usage or --from-monitor sizes by what was used."
         )
     if load.usage is not None and load.usage.hours < _WEEK:
@@ -255,7 +312,7 @@ def _too_slow(found: dict[str, Any], by: Judging | None) -> list[str]:
 def _old_tables(asked: Asked, today: date) -> list[str]:
     tables = {
         f"the catalogue ({catalogue.SOURCE})": date.fromisoformat(catalogue.DATED),
-        "the table of list prices": asked.prices.dated,
+        f"the table of {asked.prices.called}": asked.prices.dated,
     }
     return [
         f"{name} is of {dated}, {(today - dated).days} days old: check it against today's, and override what has changed"

@@ -19,6 +19,7 @@ from ptubench.secret import shown
 from ptubench.sim.options import SimOptions
 from ptubench.size import facts
 from ptubench.size import measured as runs
+from ptubench.size.draws import Draws, draws, expected, of_seed
 from ptubench.size.measured import Measured
 from ptubench.usage import csv_file
 from ptubench.usage.columns import Usage
@@ -26,6 +27,8 @@ from ptubench.workload.model import Trace, Workload
 from ptubench.workload.read import read
 from ptubench.workload.resolve import resolve
 
+_SECOND = {"deployment": "standard", "type": "standard"}
+"""Takes what is diverted where the workload names no other: nothing is sent, so that any name will do."""
 Say = Callable[[str], None]
 
 
@@ -44,6 +47,8 @@ class SizeOptions:
     deployment: str | None = None
     last: str | None = None
     cloud: str | None = None
+    save_usage: Path | None = None
+    """Where the fetched history is kept."""
     model: str | None = None
     type: str | None = None
     ratio: float | None = None
@@ -65,6 +70,9 @@ class Load:
 
     workload: Workload | None = None
     plan: Plan | None = None
+    """Of the draw that is simulated and reckoned with."""
+    draws: Draws | None = None
+    """Where arrivals or sizes are drawn."""
     usage: Usage | None = None
     demand: Demand
     too_long: int = 0
@@ -128,7 +136,7 @@ def ask(options: SizeOptions, env: Mapping[str, str], *, say: Say, azure: rest.A
     tpm_per_ptu = _first(options.tpm_per_ptu, None if known is None else known.tpm_per_ptu, file.get("tpm_per_ptu"))
     one = runs.capacity_of(facts.capacity_of_one(model, ratio, tpm_per_ptu), known)
     row = catalogue.find(model)
-    load = _load(workload, usage, base, row)
+    load = _load(workload, usage, base, row, one)
     offered, type_ = facts.types(options.type, file.get("type"), row)
     assumed = _assumed(options, base, load, model=model, ratio=ratio, tpm_per_ptu=tpm_per_ptu)
     typed = tuple(text.partition("=")[0].strip() for text in options.assume)
@@ -163,11 +171,18 @@ def _check_together(options: SizeOptions) -> None:
         "--on-429": options.on_429,
         "--set": options.overrides or None,
     }
-    of_monitor = {"--deployment": options.deployment, "--last": options.last, "--cloud": options.cloud}
+    of_monitor = {
+        "--deployment": options.deployment,
+        "--last": options.last,
+        "--cloud": options.cloud,
+        "--save-usage": options.save_usage,
+    }
     for belongs, names in (("WORKLOAD", of_workload), ("--from-monitor", of_monitor)):
         wrong = [name for name, value in names.items() if value is not None]
         if wrong and belongs not in given:
             raise UsageError(f"{wrong[0]}: goes with {'a workload' if belongs == 'WORKLOAD' else belongs} only")
+    if options.save_usage is not None and options.save_usage.exists():
+        raise UsageError(f"--save-usage: {options.save_usage} is there already; name another file")
     if options.from_monitor is not None and options.deployment is None:
         raise UsageError("--from-monitor: which deployment of the resource? name it with --deployment NAME")
 
@@ -178,7 +193,8 @@ def _source(
     """The workload or the history, and the model where Azure says it."""
     if options.workload is not None:
         given = {name: getattr(options, name) for name in ("rate", "duration", "seed", "on_429")}
-        return read(options.workload, overrides=options.overrides, options=given), None, None
+        workload = read(options.workload, overrides=options.overrides, options=given, divert_to=_SECOND)
+        return workload, None, None
     if options.usage is not None:
         return None, csv_file.read(str(options.usage)), None
     if options.cloud is not None and options.cloud not in cloud.CLOUDS:
@@ -195,7 +211,13 @@ def _source(
     model = options.model or _model_of(deployment)
     folder = history.cache_folder(env)
     say(f"whole days of the history are kept in {folder}")
-    return None, history.fetch(deployment, last=last, now=time.time(), cache=folder, say=say), model
+    usage = history.fetch(deployment, last=last, now=time.time(), cache=folder, say=say)
+    if options.save_usage is not None:
+        csv_file.write(usage, options.save_usage)
+        say(
+            f"the history is in {options.save_usage}: size it again with --usage, or replay it as a trace of format usage"
+        )
+    return None, usage, model
 
 
 def _model_of(deployment: rest.Deployment) -> str | None:
@@ -206,7 +228,9 @@ def _model_of(deployment: rest.Deployment) -> str | None:
         raise TargetRefused(f"--from-monitor: {failure}; or name the model with --model") from None
 
 
-def _load(workload: Workload | None, usage: Usage | None, base: SimOptions | None, row: catalogue.Model | None) -> Load:
+def _load(
+    workload: Workload | None, usage: Usage | None, base: SimOptions | None, row: catalogue.Model | None, one: Capacity
+) -> Load:
     if usage is not None:
         columns = Demand(
             calls=usage.requests,
@@ -223,8 +247,13 @@ def _load(workload: Workload | None, usage: Usage | None, base: SimOptions | Non
     plan = make_plan(workload)
     if plan.count == 0:
         raise UsageError(f"{workload.name}: no request is due within {workload.duration:g} s; raise rate or duration")
-    columns, too_long = demand.demand(plan, prompt_limit=None if row is None else row.prompt_limit)
-    return Load(workload=workload, plan=plan, demand=columns, too_long=too_long)
+    limit = None if row is None else row.prompt_limit
+    columns, too_long = demand.demand(plan, prompt_limit=limit)
+    luck = draws(workload, one, prompt_limit=limit)
+    if luck is not None and luck.seed != workload.seed:
+        plan = make_plan(of_seed(workload, luck.seed))
+        columns, too_long = demand.demand(plan, prompt_limit=limit)
+    return Load(workload=workload, plan=plan, draws=luck, demand=expected(columns, plan), too_long=too_long)
 
 
 def _assumed(
@@ -274,8 +303,7 @@ def _hours(options: SizeOptions, load: Load) -> float | None:
             count = units.count(tokens)
         except ValueError as exc:
             raise UsageError(f"--tokens-per-month: {exc}") from None
-        columns = load.demand
-        per_hour = float(columns.prompt.sum() + columns.completion.sum()) / columns.minutes * 60
+        per_hour = load.demand.tokens_per_hour
         hours = count / per_hour
         if hours > money.HOURS:
             raise UsageError(

@@ -25,6 +25,7 @@ _SLOWEST = -NormalDist().inv_cdf(0.01)
 """Standard deviations below the middle that 99 % of the calls exceed: a target speed is that one."""
 _OTHER_LOAD = ("short_answers", "prompt_tokens", "cached_share")
 """Why a run can be invalid and still tell of its deployment: its calls were not those that were asked for."""
+LEFT_OUT = "not separable from the base latency, left out"
 _AT_ONCE = 1e9
 """Prompt tokens a second where their number had no effect that could be told."""
 
@@ -115,8 +116,18 @@ def sources(options: SimOptions | None, measured: Measured | None, *, typed: Col
     """By parameter of the simulated deployment where its value comes from, for those that were typed or measured."""
     if options is None:
         return {}
-    said = {} if measured is None else dict.fromkeys(_found(measured.findings), measured.source)
+    if measured is None:
+        said = {}
+    else:
+        found = measured.findings
+        said = dict.fromkeys(_found(found), measured.source) | dict.fromkeys(_left_out(found), LEFT_OUT)
     return said | dict.fromkeys(typed, "as typed")
+
+
+def _left_out(of: Findings) -> list[str]:
+    """Parameters whose effect is inside the latency that was measured."""
+    told = {"prefill": of.speed.prefill, "load": of.speed.load}
+    return [name for name, one in told.items() if one is None and name in _found(of)]
 
 
 def _found(of: Findings) -> dict[str, float]:

@@ -68,12 +68,12 @@ def simulated(asked: Asked, sizes: Sequence[int], by: virtual.Judging, watch: Ca
     Raises:
         UsageError: no whole minute is measured.
     """
-    workload, options = asked.load.workload, asked.assumed
-    if workload is None or options is None:
+    plan, options = asked.load.plan, asked.assumed
+    if plan is None or options is None:
         raise ValueError("nothing to simulate")
-    _check_minutes(workload)
+    _check_minutes(plan.workload)
     depths = _depths(asked)
-    trial = Trial(workload=workload, options=options, plan=asked.load.plan)
+    trial = Trial(workload=plan.workload, options=options, plan=plan)
     found = virtual.sweep(trial, sizes, by, depths=depths, watch=watch)
     offered = None if asked.sizes is not None else asked.offered.get(asked.type)
     if offered is None:
@@ -100,7 +100,7 @@ def reckoned(need: Need, sizes: Sequence[int], by: virtual.Judging) -> dict[str,
     rules = [rule for rule in by.rules if rule.metric.startswith(virtual.UTILIZATION)]
     rows: list[dict[str, Any]] = []
     for ptu in sizes:
-        used = {"mean": need.mean / ptu, "peak_minute": need.peak / ptu}
+        used = {"mean": round(need.mean / ptu, 9), "peak_minute": round(need.peak / ptu, 9)}
         metrics = {"requests": {"total": 1}, "utilization": {"estimated": used, "simulated": used}}
         judged = [checks.judge(rule, {"metrics": metrics}) for rule in rules]
         passed = all(row["passed"] for row in judged)
@@ -124,7 +124,7 @@ def recorded(asked: Asked, sizes: Sequence[int]) -> tuple[dict[str, Any], dict[s
     headroom = HEADROOM if asked.headroom is None else asked.headroom
     rows, varied = [], []
     for size in told["sizes"]:
-        fits = size["utilization"]["peak_minute"] <= headroom
+        fits = round(size["utilization"]["peak_minute"], 9) <= headroom
         metrics = {"utilization": {"simulated": size["utilization"]}, "refused": {"ratio": size["refused"]["ratio"]}}
         passed = fits and size["refused"]["ratio"] <= REFUSED
         rows.append({"ptu": size["ptu"], "depth_s": depth, "metrics": metrics, "checks": [], "passed": passed})
@@ -144,13 +144,11 @@ def _depths(asked: Asked) -> tuple[float, ...]:
 
 
 def _check_minutes(workload: Workload) -> None:
-    """Headroom is a matter of whole minutes of the window."""
-    begins = -(-workload.warmup // 60) * 60 if workload.warmup_rule == "fixed" else 0.0
-    if begins + 60 > workload.duration:
+    """Headroom is a matter of whole minutes."""
+    if workload.duration < 60:
         raise UsageError(
-            f"{workload.name}: between the warm-up's end ({duration_text(workload.warmup)}) and the end "
-            f"({duration_text(workload.duration)}) lies no whole minute, and a size is judged by its busiest one; give a "
-            "longer load (--duration 10m, longer stages, a longer trace), or --no-simulation"
+            f"{workload.name}: the load lasts {duration_text(workload.duration)}, which is no whole minute, and a size is "
+            "judged by its busiest one; give a longer load (--duration 10m, longer stages, a longer trace), or --no-simulation"
         )
 
 

@@ -85,7 +85,7 @@ def choose(
         return Access("entra", None, f"{variable} is not set, azure-identity is installed")
     raise UsageError(
         f"no key for {at.origin}: set {variable}, name another variable with --key-env, "
-        "or install Entra ID with pip install 'ptubench[azure]'"
+        "or for Entra ID, in the folder of ptubench: pip install -e '.[azure]'"
     )
 
 

@@ -50,7 +50,26 @@ def resolve_target(
         UsageError: no target, one that can't be understood, or a secret that must not go there.
     """
     parts = given(options, workload_target, env, workload_name=workload_name)
-    return from_parts(parts, env, trust=options.trust_target, entra=entra)
+    target = from_parts(parts, env, trust=options.trust_target, entra=entra)
+    if target.simulate is not None:
+        _refuse_unused(options)
+    return target
+
+
+def _refuse_unused(options: TargetOptions) -> None:
+    """Refuse options that say how a real target is reached, where the target is started for the run."""
+    said = {
+        "--api-version": options.api_version,
+        "--auth": options.auth if options.auth not in ("auto", "none") else None,
+        "--key-env": options.key_env,
+        "--header": options.header or None,
+        "--ca-file": options.ca_file,
+    }
+    if unused := [name for name, value in said.items() if value is not None]:
+        raise UsageError(
+            f"{' and '.join(unused)}: a simulated deployment of the run's own is reached without; leave it out, or leave out "
+            "--simulate"
+        )
 
 
 def from_parts(parts: Parts, env: Mapping[str, str], *, trust: bool, entra: bool | None) -> Target:

@@ -51,6 +51,9 @@ LONGEST = 31 * 86_400.0
 
 Fields = dict[str, Any]
 
+DECIDED_AFTERWARDS = ("auto", "until_429")
+"""Rules of `warmup` that are no duration."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -146,6 +149,15 @@ def duration(value: object, place: Place, *, zero: bool = False) -> float:
     if seconds > LONGEST:
         raise place.fault(f"`{shown(value)}` is longer than 31 days")
     return seconds if zero and seconds == 0 else _positive(seconds, place)
+
+
+def warmup(value: object, place: Place) -> float | None:
+    """Seconds of a warm-up, 0 for none; None for a rule that is decided afterwards."""
+    if value in DECIDED_AFTERWARDS:
+        return None
+    if isinstance(value, str) and value[:1].isalpha():
+        raise place.fault(f"`{shown(value)}` is neither a duration such as 1m nor `auto` nor `until_429`")
+    return duration(value, place, zero=True)
 
 
 def rate(value: object, place: Place, *, zero: bool = False) -> float:

@@ -26,6 +26,7 @@ _READERS: dict[str, Callable[[Any, Place], object]] = {
     "rate": field.rate,
     "concurrency": field.whole,
     "duration": field.duration,
+    "warmup": field.warmup,
     "seed": lambda value, place: field.whole(value, place, least=0, most=MOST_SEED),
     "on-429": lambda value, place: field.choice(value, place, field.ON_429),
 }
@@ -56,7 +57,7 @@ def replace(top: Fields, options: Mapping[str, Any]) -> None:
 
     Args:
         top: the top level of the file.
-        options: `rate`, `concurrency`, `duration`, `seed`, `on_429`, as typed.
+        options: `rate`, `concurrency`, `duration`, `warmup`, `seed`, `on_429`, as typed.
     """
     given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
     for name, value in given.items():
@@ -66,10 +67,10 @@ def replace(top: Fields, options: Mapping[str, Any]) -> None:
     for kind in ("rate", "concurrency"):
         if kind in given:
             _replace_load(top, kind, given[kind])
-    for name in ("duration", "seed"):
+    for name in ("duration", "warmup", "seed"):
         if name in given:
             top[name] = given[name]
-    if "duration" in given and _outlasts(top.get("warmup"), given["duration"]):
+    if "duration" in given and "warmup" not in given and _outlasts(top.get("warmup"), given["duration"]):
         del top["warmup"]  # a short try of a long workload: the default fits any duration
     if "on-429" in given:
         old = top.get("throttling")

@@ -33,17 +33,22 @@ OWN_PARAMETERS = {
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _SUFFIXES = (".yaml", ".yml")
-_DECIDED_AFTERWARDS = ("auto", "until_429")
-"""Rules of `warmup` that are no duration."""
 
 
-def read(source: str | Path, *, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None) -> Workload:
+def read(
+    source: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    divert_to: Mapping[str, Any] | None = None,
+) -> Workload:
     """The workload of a file or of a shipped name.
 
     Args:
         source: a path, or a name such as `chat`.
         overrides: texts of `--set`, such as `load.rate=60/min`.
         options: `rate`, `concurrency`, `duration` and `seed` as given on the command line; None where not given.
+        divert_to: the second target of a workload that diverts and names none; None where it must name one.
 
     Returns:
         The workload with defaults filled in and paths absolute; relative loads (tokens a minute, utilization) and
@@ -53,11 +58,18 @@ def read(source: str | Path, *, overrides: Sequence[str] = (), options: Mapping[
         UsageError: naming the file, the key or line, and the way out.
     """
     path, where = _found(source)
-    return decode(_text(path, where), where, path.parent, overrides=overrides, options=options or {})
+    text = _text(path, where)
+    return decode(text, where, path.parent, overrides=overrides, options=options or {}, divert_to=divert_to)
 
 
 def decode(
-    text: str, where: str, folder: Path, *, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None
+    text: str,
+    where: str,
+    folder: Path,
+    *,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    divert_to: Mapping[str, Any] | None = None,
 ) -> Workload:
     """The workload of a YAML text; `where` is what messages call it, `folder` what file names are relative to."""
     place = Place(where)
@@ -69,6 +81,9 @@ def decode(
     override.replace(top, options or {})
     for assignment in overrides:
         override.override(top, assignment)
+    throttling = top.get("throttling")
+    if divert_to is not None and isinstance(throttling, dict) and throttling.get("on_429") == "divert":
+        throttling.setdefault("divert_to", dict(divert_to))
     field.refuse_secrets(top, place)
     return _workload(field.section(top, place, "workload"), place, folder)
 
@@ -113,7 +128,7 @@ def _workload(top: Fields, place: Place, folder: Path) -> Workload:
         load=load,
         duration=seconds or 0.0,
         warmup=warmup or 0.0,
-        warmup_rule=str(top["warmup"]) if top.get("warmup") in _DECIDED_AFTERWARDS else "fixed",
+        warmup_rule=str(top["warmup"]) if top.get("warmup") in field.DECIDED_AFTERWARDS else "fixed",
         pending=tuple(pending),
         **{key: read(top[key], place.at(key)) for key, read in _OTHERS.items() if key in top},
     )
@@ -144,12 +159,10 @@ def _name(top: Fields, place: Place) -> str:
 
 def _warmup(top: Fields, place: Place, duration: float | None) -> float | None:
     """Seconds; by default 10 % of the duration, at most 1m. None while the duration is not known."""
-    value, at = top.get("warmup"), place.at("warmup")
-    if "warmup" not in top or value in _DECIDED_AFTERWARDS:
+    at = place.at("warmup")
+    seconds = field.warmup(top["warmup"], at) if "warmup" in top else None
+    if seconds is None:
         return None if duration is None else min(0.1 * duration, 60.0)
-    if isinstance(value, str) and value[:1].isalpha():
-        raise at.fault(f"`{shown(value)}` is neither a duration such as 1m nor `auto` nor `until_429`")
-    seconds = field.duration(value, at, zero=True)
     if duration is not None and seconds >= duration:
         raise at.fault(
             f"{duration_text(seconds)} is not shorter than the duration of {duration_text(duration)}: "
