@@ -2,9 +2,8 @@
 
     python benchmarks/all.py [--readme] [--quick] [PROGRAM ...]
 
-With `--readme` the results of a full set replace those in README.md, with date, machine and versions. The machine must be
-otherwise idle: about twenty minutes for all of them. Ends with 1 if a figure missed its target or could
-not be measured.
+With `--readme` the results replace those of the same programs in README.md, with date, machine and versions. The machine must
+be otherwise idle: about half an hour for all of them. Ends with 1 if a figure missed its target or could not be measured.
 """
 
 import argparse
@@ -31,8 +30,10 @@ PROGRAMS = {
     "compare": ("--pairs", "2"),
 }
 """Each with the options that make it quick, to see that it works; such figures say little."""
+LAST = "<!-- further results come here -->"
 PACKAGES = ("uvloop", "httptools", "msgspec", "numpy", "aiohttp", "httpx2")
-BEGIN, END = "<!-- results: written by all.py -->", "<!-- end of results -->"
+BEGIN, END = "<!-- {}: written by all.py -->", "<!-- end of {} -->"
+"""Around the results of a program in README.md, which stand in the order in which they first came."""
 
 
 def machine() -> str:
@@ -46,6 +47,18 @@ def machine() -> str:
     )
 
 
+def keep(name: str, told: str) -> None:
+    """Write the results of one program into README.md, in place of its last ones."""
+    readme = HERE / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    begin, end = BEGIN.format(name), END.format(name)
+    if begin not in text:
+        text = text.replace(LAST, f"{begin}\n{end}\n\n{LAST}")
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    readme.write_text("\n\n".join((before + begin, told, f"*{machine()}*", end + after)), encoding="utf-8")
+
+
 def main() -> None:
     """Run them, print what they print, and keep it if asked to."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -55,23 +68,19 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.programs) - set(PROGRAMS):
         parser.error(f"unknown program {', '.join(sorted(unknown))}; there are {', '.join(PROGRAMS)}")
-    if options.readme and (options.quick or options.programs):
-        parser.error("--readme: takes the results of a full set only; leave --quick and the names away")
-    results, failed = [machine()], []
-    print(results[0])
+    if options.readme and options.quick:
+        parser.error("--readme: takes no quick results; leave --quick away")
+    failed = []
+    print(machine())
     for name in options.programs or PROGRAMS:
         say(f"== {name}")
         command = [sys.executable, str(HERE / f"{name}.py"), *(PROGRAMS[name] if options.quick else ())]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         print(f"\n{done.stdout.strip()}", flush=True)
-        results.append(done.stdout.strip() or f"### {name}\n\nIt gave no result.")
         if done.returncode:
             failed.append(name)
-    if options.readme:
-        readme = HERE / "README.md"
-        before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
-        after = rest.partition(END)[2]
-        readme.write_text("\n\n".join((before + BEGIN, *results, END + after)), encoding="utf-8")
+        if options.readme:
+            keep(name, done.stdout.strip() or f"### {name}\n\nIt gave no result.")
     if failed:
         raise SystemExit(f"missed or void: {', '.join(failed)}")
 

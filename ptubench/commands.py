@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ptubench import azure_run, loop
 from ptubench.analysis import checks
 from ptubench.azure import cloud, rest

@@ -385,3 +385,4 @@ def test_the_answer_says_what_was_measured_and_what_is_assumed(sized, tmp_path):
     assert "Measured by --from" in view
     assert "assumed: estimate=1000, cache_ttl=300" in view
     assert "measured in run.jsonl: depth, latency, prefill, load, jitter, tps" in view
+    assert "left out" not in view

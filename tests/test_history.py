@@ -435,3 +435,17 @@ def test_size_asks_azure_for_the_history_and_the_model(azure, tmp_path):
     assert asked.model == "gpt-4.1"
     assert asked.load.usage.minute.tolist() == [at, at + 60]
     assert any(str(tmp_path / "ptubench") in line for line in said)
+
+
+def test_a_fetched_history_is_kept_and_sized_again_the_same(azure, tmp_path):
+    at = int(time.time()) // 60 * 60 - 3600
+    busy(azure, [at, at + 60], prompt=600_000.0, completion=60_000.0)
+    kept, said = tmp_path / "kept.csv", []
+    fetching = SizeOptions(from_monitor=ACCOUNT, deployment=NAME, last="2h", save_usage=kept)
+    fetched = ask(fetching, {"XDG_CACHE_HOME": str(tmp_path)}, say=said.append, azure=azure.access()).load
+    again = ask(SizeOptions(usage=kept, model="gpt-4.1"), {}, say=said.append).load
+
+    assert said[-1].startswith(f"the history is in {kept}: size it again with --usage")
+    assert again.usage.span == fetched.usage.span
+    assert again.demand.prompt.tolist() == fetched.demand.prompt.tolist()
+    assert again.demand.completion.tolist() == fetched.demand.completion.tolist()

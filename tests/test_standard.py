@@ -201,11 +201,11 @@ def test_a_rule_may_limit_the_cost_and_the_429s_of_a_cause(tmp_path):
 
 def test_prices_have_a_date_and_each_a_source():
     assert prices.dated() == "2026-11-22"
-    assert {price.source for price in prices.table().values()} == {"official", "third party"}
+    assert {price.source for price in prices.shipped().models.values()} == {"official", "third party"}
 
 
 def test_every_price_is_of_a_model_in_the_catalogue_and_output_costs_more():
-    for name, price in prices.table().items():
+    for name, price in prices.shipped().models.items():
         model = catalogue.find(name)
 
         assert model is not None

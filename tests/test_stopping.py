@@ -88,6 +88,7 @@ def test_the_first_signal_drains_and_reports_and_exits_with_130(tmp_path):
 
     assert code == 130, run.output
     assert "Calls" in run.output[0]
+    assert "stopped: waiting up to 20s for what is in flight; Ctrl-C again ends it at once" in run.output[1]
     assert summary["run"]["ended"] == "stopped"
     assert requests["cut"] == 0
     assert requests["ok"] > 0

@@ -82,7 +82,10 @@ def standard_run():
         "source": "Global Standard list price of 2026-11-22 (third party), USD per million tokens: 2 input, 0.5 cached, 8 output",
     }
     retried = metrics() | {"waited": distribution(middle=1.7, count=60), "ttft": distribution(count=50, of=60)}
-    run["groups"] = {"first": metrics(), "retried": retried | {"requests": of_all["requests"] | {"total": 60, "ok": 55}}}
+    run["groups"] = {
+        "first": metrics(),
+        "retried": retried | {"requests": of_all["requests"] | {"total": 60, "ok": 55}},
+    }
     return run
 
 
@@ -99,9 +102,13 @@ def spilling_run():
         name: metrics() | {"requests": of_all["requests"] | {"total": total, "ok": ok, "throttled": throttled}}
         for name, (total, ok, throttled) in parts.items()
     }
-    source = "Global Standard list price of 2026-11-22 (third party), USD per million tokens: 2 input, 0.5 cached, 8 output"
+    source = (
+        "Global Standard list price of 2026-11-22 (third party), USD per million tokens: 2 input, 0.5 cached, 8 output"
+    )
     run["groups"]["spilled"]["cost"] = of_all["cost"] | {"total": 0.129, "per_million_tokens": 2.99, "source": source}
-    run["groups"]["diverted"]["cost"] = of_all["cost"] | {"why": "the prices of 2026-11-22 have no list price for `mine`"}
+    run["groups"]["diverted"]["cost"] = of_all["cost"] | {
+        "why": "the prices of 2026-11-22 have no list price for `mine`"
+    }
     return run
 
 

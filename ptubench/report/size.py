@@ -238,8 +238,9 @@ def _how(answer: Answer) -> list[str]:
     """Where the figures come from, and whether what is assumed matters."""
     simulated, sources = answer["assumptions"]["simulated"] or {}, answer["assumptions"]["sources"]
     by_source: dict[str, list[str]] = {}
-    for name, source in sources.items():
-        by_source.setdefault(source, []).append(name)
+    for name in dict.fromkeys((*simulated, *sources)):
+        if name in sources:
+            by_source.setdefault(sources[name], []).append(name)
     typed = by_source.pop("as typed", [])
     assumed = {name: value for name, value in simulated.items() if name in typed or name not in sources}
     drawn = answer["formula"]["draws"]

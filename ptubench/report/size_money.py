@@ -110,7 +110,7 @@ def _unmixed(mixes: Answer) -> list[RenderableType]:
     terms = "" if len(without) == len(known) else f", {' or '.join(without)}"
     lines = [f"mixed{terms}: no number of PTUs pays"] if without else []
     lines += [
-        f"mixed, {term}: nothing is left to divert from {mix['ptu']:,} PTU on, and fewer cost more in all"
+        f"mixed, {term}: nothing to divert, {mix['ptu']:,} PTU take every minute in full"
         for term, mix in known.items()
         if mix["ptu"] and not mix["diverted_share"]
     ]

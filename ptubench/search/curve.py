@@ -10,7 +10,7 @@ its upper barrier). Two numbers, c and κ, are fitted; that neither is Azure's d
 flat at 0, bending near the capacity, then the straight overload.
 
 Refusals come in bursts. Between two of them the bucket must come down and fill again, so that of n calls the number of
-refusals varies φ times as much as that of independent ones, φ about 1 / (|u| + 3 / (2 κ)): σ² / 3 per call at u = 0
+refusals varies φ times as much as that of independent ones, φ about σ² / (|u| + 3 / (2 κ)): σ² / 3 per call at u = 0
 (Williams, "Asymptotic variance parameters for the boundary local times of reflected Brownian motion on a compact interval",
 J. Appl. Prob. 29, 1992), the bursts of a bucket that is seldom full below, the arrivals' own variance above.
 
@@ -45,6 +45,13 @@ class Saturated:
     """Calls a second that are admitted while the bucket is full."""
     depth: float
     """Calls that an idle bucket holds, roughly."""
+    variance: float = 1.0
+    """σ² of an offered call: 1 for equal calls at random (Poisson), more for bursty ones and mixed sizes."""
+
+    @property
+    def far(self) -> float:
+        """κ: the depth as it is seen from afar."""
+        return self.depth / self.variance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,9 @@ class Fit:
     high: float
     capacity: float
     depth: float
+    """κ."""
+    scatter: float
+    """How much further the steps lie from the curve than chance explains; 1 is not at all."""
 
 
 def refused(load: Floats, depth: Floats) -> Floats:
@@ -92,12 +102,12 @@ def load_at(limit: float, depth: Floats) -> Floats:
     return low
 
 
-def memory(load: float, depth: float) -> float:
-    """Calls after which a bucket has forgotten how it started, by a factor of e.
+def memory(load: float, depth: float, variance: float = 1.0) -> float:
+    """Calls after which a bucket with a depth of κ calls has forgotten how it started, by a factor of e.
 
-    The slowest mode of a Brownian motion between two reflecting ends: 1 / (u² / 2 + π² / (2 κ²)).
+    The slowest mode of a Brownian motion between two reflecting ends: σ² / (u² / 2 + π² / (2 κ²)).
     """
-    return float(1 / ((1 - 1 / load) ** 2 / 2 + np.pi**2 / (2 * depth**2)))
+    return float(variance / ((1 - 1 / load) ** 2 / 2 + np.pi**2 / (2 * depth**2)))
 
 
 def fit(steps: Sequence[Seen], saturated: Saturated, limit: float) -> Fit:
@@ -110,20 +120,20 @@ def fit(steps: Sequence[Seen], saturated: Saturated, limit: float) -> Fit:
     capacity = saturated.rate * _CAPACITIES[:, None]
     depth = _DEPTHS[None, :]
     at = capacity * load_at(limit, _DEPTHS)[None, :]
-    start = -(((_CAPACITIES[:, None] - 1) / _SPREAD) ** 2) / 2 - (np.log(depth / saturated.depth) / _GUESS) ** 2 / 2
+    start = -(((_CAPACITIES[:, None] - 1) / _SPREAD) ** 2) / 2 - (np.log(depth / saturated.far) / _GUESS) ** 2 / 2
     weights = _normalized(start)
     told = [_likelihood(step, refused(step.rate / capacity, depth)) for step in steps]
     for _ in range(_ROUNDS):
         best = _means(weights, capacity, depth)
-        worse = _scatter(steps, *best)
+        worse = _scatter(steps, *best, saturated.variance)
         log = start.copy()
         for step, counted in zip(steps, told, strict=True):
-            log += counted / (worse * _bursts(step, *best))
+            log += counted / (worse * _bursts(step, *best, saturated.variance))
         weights = _normalized(log)
     order = np.argsort(at, axis=None)
     below = np.cumsum(weights.ravel()[order])
     low, middle, high = (float(at.ravel()[order][np.searchsorted(below, q)]) for q in (_TAIL, 0.5, 1 - _TAIL))
-    return Fit(rate=middle, low=low, high=high, capacity=best[0], depth=best[1])
+    return Fit(rate=middle, low=low, high=high, capacity=best[0], depth=best[1], scatter=worse)
 
 
 def _likelihood(step: Seen, expected: Floats) -> Floats:
@@ -131,17 +141,17 @@ def _likelihood(step: Seen, expected: Floats) -> Floats:
     return step.refused * np.log(np.maximum(expected, 1e-300)) - step.offered * expected
 
 
-def _bursts(step: Seen, capacity: float, depth: float) -> float:
+def _bursts(step: Seen, capacity: float, depth: float, variance: float) -> float:
     """φ of a step: by the curve, or by the step itself where that is more."""
-    return max(1.0, step.bursts, 1 / (abs(1 - capacity / step.rate) + 1.5 / depth))
+    return max(1.0, step.bursts, variance / (abs(1 - capacity / step.rate) + 1.5 / depth))
 
 
-def _scatter(steps: Sequence[Seen], capacity: float, depth: float) -> float:
+def _scatter(steps: Sequence[Seen], capacity: float, depth: float, variance: float) -> float:
     """How much further the steps lie from the curve than φ explains; at least `_LEAST`."""
     squares = 0.0
     for step in steps:
         expected = step.offered * float(refused(np.array(step.rate / capacity), np.array(depth)))
-        squares += (step.refused - expected) ** 2 / max(expected * _bursts(step, capacity, depth), 1e-9)
+        squares += (step.refused - expected) ** 2 / max(expected * _bursts(step, capacity, depth, variance), 1e-9)
     return max(_LEAST, squares / max(1, len(steps) - 2))
 
 

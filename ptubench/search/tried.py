@@ -12,7 +12,7 @@ import numpy as np
 
 from ptubench.analysis import checks, rates, saturation, steady
 from ptubench.analysis.checks import Rule
-from ptubench.analysis.columns import Run, select
+from ptubench.analysis.columns import Attempts, Run, select
 from ptubench.analysis.gather import load
 from ptubench.analysis.rates import Grid
 from ptubench.analysis.requests import requests
@@ -22,12 +22,15 @@ from ptubench.errors import MeasurementLost
 from ptubench.ptu.capacity import Capacity
 from ptubench.record import SPILLED, THROTTLED_IN_BAND, Attempt, Line
 from ptubench.search.curve import Saturated, Seen
+from ptubench.search.steps import check
+from ptubench.workload.model import OpenLoop
 
 LOST = 3.0
 """A step is ended when its refused ratio must be more than so many times the limit, whatever follows."""
 
 
 _FEWEST = 4  # batches of a window that a slope needs
+_STEADIEST = 0.05  # σ² at least, though calls be equal and come like clockwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +129,8 @@ def saturation_of(path: Path, *, rate: float, capacity: Capacity | None) -> Full
         if full is not None and tpm:
             admitted, tpm = admitted * full.overall / tpm, full.overall
         absorbed = np.count_nonzero(rates.admitted(own) & (own.sent < began)) - admitted * began
-        found = Saturated(rate=admitted, depth=max(1.0, float(absorbed)))
+        variance = _variance(own, check(run.head.workload), capacity)
+        found = Saturated(rate=admitted, depth=max(1.0, float(absorbed)), variance=variance)
     return Full(
         saturated=found,
         spent=_spent(run, summary),
@@ -205,6 +209,20 @@ def _is_flat(run: Run, window: Sequence[float]) -> bool:
         return True
     change, error = steady.drift(ratio)
     return abs(change) <= max(steady.TOLERANCES[1], steady.CERTAIN * error)
+
+
+def _variance(own: Attempts, load: OpenLoop, capacity: Capacity | None) -> float:
+    """σ² of an offered call (`search.curve`): of the times between calls and of what a call costs, each by its mean squared."""
+    between = {"constant": 0.0, "poisson": 1.0, "gamma": 1 / load.burstiness}[load.arrivals]
+    served = select(own, rates.admitted(own) & rates.told(own))
+    prompt, completion = served.prompt_tokens, served.completion_tokens
+    if capacity is None:
+        cost = prompt + completion
+    else:
+        weights, cached = capacity.weights, np.nan_to_num(served.cached_tokens)
+        cost = weights.input * (prompt - cached) + weights.cached * cached + weights.output * completion
+    mean = float(cost.mean()) if len(cost) else 0.0
+    return max(_STEADIEST, between + (float(cost.var()) / mean**2 if mean > 0 else 0.0))
 
 
 def _spent(run: Run, summary: dict[str, Any]) -> Spent:

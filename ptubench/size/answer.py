@@ -20,7 +20,7 @@ from ptubench.size import measured as runs
 from ptubench.size import sweep
 from ptubench.size.asked import Asked, Load
 from ptubench.size.measured import Measured
-from ptubench.units import number_text, share_text
+from ptubench.units import duration_text, number_text, share_text
 from ptubench.virtual.run import Trial, second_target
 from ptubench.virtual.sweep import HEADROOM, NOT_JUDGED, REFUSED, UTILIZATION, Judging, Step
 from ptubench.workload.model import OpenLoop, Trace, Workload
@@ -285,7 +285,7 @@ def _notes(asked: Asked, measured: float | None) -> list[str]:
         )
     if load.usage is not None and load.usage.hours < _WEEK:
         notes.append(
-            f"The history is {number_text(load.usage.hours)} hours long, and a month is reckoned as if it went on like that: a "
+            f"The history is {duration_text(load.usage.hours * 3600)} long, and a month is reckoned as if it went on like that: a "
             "week or two know nights and weekends."
         )
     said = float(demand.cached.sum() / max(demand.prompt.sum(), 1.0))

@@ -1,0 +1,207 @@
+"""Made-up arrivals: many draws, one of which is gone by; and what else a new user of `ptubench size` stumbled over."""
+
+from datetime import date
+
+import msgspec
+import pytest
+
+import runs
+from goldens import shown
+from ptubench.errors import UsageError
+from ptubench.load import demand
+from ptubench.load.plan import make_plan
+from ptubench.ptu.capacity import capacity
+from ptubench.report import size as report
+from ptubench.report import size_money
+from ptubench.size.answer import answer
+from ptubench.size.asked import SizeOptions, ask
+from ptubench.size.draws import draws
+from ptubench.workload.read import read
+from trials import workload
+
+ONE = capacity("gpt-4.1", 1)
+CHAT = """
+name: chat
+prompt_tokens: 1000
+completion_tokens: 200
+load: {rate: 45/min}
+duration: 10m
+warmup: 5m
+"""
+EVEN = CHAT.replace("45/min}", "75/min, arrivals: constant}").replace("10m", "3m").replace("5m", "1m")
+TRACE = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "".join(
+    f"2026-03-02 09:{second // 60:02}:{second % 60:02}.0000000,1000,200\n"
+    for second in sorted((*range(180), *[150] * 60))
+)
+TRACED = "name: trace\nload: {trace: {file: trace.csv, format: azure}}\nwarmup: 2m\n"
+USAGE = "minute,requests,prompt_tokens,cached_tokens,completion_tokens\n"
+
+
+@pytest.fixture
+def sized(tmp_path):
+    """The answer for a workload of that text, with a trace beside it."""
+    (tmp_path / "trace.csv").write_text(TRACE, encoding="utf-8")
+
+    def call(text=CHAT, **options):
+        path = tmp_path / "load.yaml"
+        path.write_text(text, encoding="utf-8")
+        options = {"workload": str(path), "model": "gpt-4.1", **options}
+        return answer(ask(SizeOptions(**options), {}, say=lambda _: None), today=date(2026, 11, 22))
+
+    return call
+
+
+def peak(load, seed):
+    """The busiest minute of one draw."""
+    plan = make_plan(msgspec.structs.replace(load, seed=seed))
+    return float(demand.minutes(plan)[0].normalized(ONE).max())
+
+
+# --- draws ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_draw_to_go_by_is_one_that_nine_of_ten_do_not_exceed():
+    load = workload()
+    found = draws(load, ONE)
+
+    assert found.tpm == tuple(peak(load, seed) for seed in found.seeds)
+    assert found.held >= 0.9 * len(found.seeds)
+    assert sum(tpm < peak(load, found.seed) for tpm in found.tpm) < 0.9 * len(found.seeds)
+
+
+def test_draws_begin_with_the_workloads_own_seed():
+    assert draws(workload(seed=7), ONE).seeds[:2] == (7, 8)
+    assert draws(workload(seed=7), ONE).tpm[0] == peak(workload(), 7)
+
+
+@pytest.mark.parametrize(("rate", "count"), [("45/min", 100), ("4000/min", 50), ("20000/min", 20)])
+def test_a_load_of_many_calls_is_drawn_less_often(rate, count):
+    assert len(draws(workload(load={"rate": rate}), ONE).seeds) == count
+
+
+def test_calls_that_come_evenly_with_one_size_are_not_drawn():
+    assert draws(workload(load={"rate": "45/min", "arrivals": "constant"}), ONE) is None
+
+
+def test_sizes_with_a_spread_are_drawn_though_calls_come_evenly():
+    spread = workload(load={"rate": "45/min", "arrivals": "constant"}, prompt_tokens={"mean": 1000, "p95": 3000})
+
+    assert draws(spread, ONE) is not None
+
+
+@pytest.mark.parametrize("seed", [0, 3, 7, 40])
+def test_the_luck_of_a_seed_moves_the_answer_by_no_more_than_a_size(sized, seed):
+    assert sized(seed=seed, simulation=False)["recommended"] in (40, 45)
+
+
+def test_the_mean_is_that_of_the_rate_and_the_busiest_minute_that_of_the_draw(sized):
+    told = sized(simulation=False)
+    drawn = told["formula"]["draws"]
+
+    assert (told["formula"]["mean_rpm"], told["formula"]["tpm_mean"]) == pytest.approx((45, 81_000))
+    assert drawn["peak_rpm"][0] <= told["formula"]["peak_rpm"] < drawn["peak_rpm"][1]
+    assert drawn["ptu_headroom"]["global"] == [35, 45]
+    assert drawn["held"] >= 90
+    assert told["money"]["pay_as_you_go"]["per_hour"] == pytest.approx(45 * 60 * (1000 * 2 + 200 * 8) / 1e6)
+
+
+def test_the_spread_stands_beside_the_answer(sized):
+    view = shown(report.render(sized(simulation=False)), width=400)
+
+    assert "drawn: over 100 draws of this load (seeds 0 to 99) the busiest minute has 47 to 64 calls" in view
+    assert "asks for 35 to 45 PTU Global; above is the draw of seed" in view
+
+
+def test_a_trace_and_a_history_are_not_drawn(sized, tmp_path):
+    (tmp_path / "usage.csv").write_text(USAGE + "2026-11-20T10:00,60,60000,0,12000\n", encoding="utf-8")
+    traced, recorded = sized(TRACED), sized(workload=None, usage=tmp_path / "usage.csv")
+
+    assert traced["formula"]["draws"] is recorded["formula"]["draws"] is None
+    assert not [line for line in (*traced["caveats"], *recorded["caveats"]) if "size for your real trace" in line]
+
+
+# --- the whole load counts --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("warmup", ["2m", "auto", "until_429"])
+def test_the_whole_load_is_simulated_whatever_the_warm_up(sized, warmup):
+    told = sized(TRACED.replace("2m", warmup))
+    size = told["sizes"][-1]["metrics"]
+
+    assert size["requests"]["total"] == 240
+    assert size["tpm"]["normalized"] <= told["formula"]["tpm_mean"] * 1.0001
+
+
+def test_calls_that_fill_a_size_to_the_headroom_by_the_formula_fit_it_in_the_simulation(sized):
+    told = sized(EVEN)
+    busiest = next(
+        row for row in next(size for size in told["sizes"] if size["ptu"] == 50)["checks"] if "peak" in row["rule"]
+    )
+
+    assert told["formula"]["raw_headroom"] == pytest.approx(50)
+    assert told["recommended"] == 50
+    assert busiest["limit"] == 0.9 < busiest["measured"] < 0.9 + busiest["tolerance"]
+    assert sized(EVEN, simulation=False)["recommended"] == 50
+
+
+# --- what is said -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_inside_the_latency_is_not_said_to_be_assumed(sized, tmp_path):
+    run = runs.write(tmp_path / "run.jsonl", runs.head(), *runs.steady(100, step=0.5, ttft=0.2), runs.end())
+    told = sized(EVEN, measured=run)
+
+    assert "prefill" not in told["assumptions"]["simulated"]
+    assert told["assumptions"]["sources"]["prefill"] == "not separable from the base latency, left out"
+    assert "not separable from the base latency, left out: prefill" in shown(report.render(told))
+
+
+def test_a_mixed_plan_that_does_not_pay_is_said(sized):
+    few = shown(size_money.money(sized(EVEN, simulation=False, hours_per_month=100)))
+    many = shown(size_money.money(sized(EVEN, simulation=False, hours_per_month=730)))
+
+    assert "mixed: no number of PTUs pays\n" in few
+    assert "mixed, by the hour: no number of PTUs pays\n" in many
+    assert "mixed, 1-year reservation: nothing to divert, 45 PTU take every minute in full\n" in many
+
+
+def test_refused_is_null_where_the_workloads_rules_say_otherwise(sized):
+    assert sized(CHAT, simulation=False)["assumptions"]["refused"] == 0.01
+    assert sized(CHAT + "checks: [refused.ratio <= 5%]\n", simulation=False)["assumptions"]["refused"] == 0.05
+    assert sized(CHAT + "checks: [refused.count <= 5]\n", simulation=False)["assumptions"]["refused"] is None
+
+
+def test_prices_of_ones_own_are_not_called_list_prices(sized, tmp_path):
+    path = tmp_path / "prices.yaml"
+    path.write_text("dated: 2026-11-22\nptu: {global: {hour: 1, source: ours}}\n", encoding="utf-8")
+    own, shipped = sized(simulation=False, prices=path), sized(simulation=False)
+
+    assert (own["money"]["prices"], shipped["money"]["prices"]) == ("your prices", "list prices")
+    assert "list price" not in shown(size_money.money(own)).lower()
+    assert own["money"]["pay_as_you_go"]["why"].startswith("your prices of 2026-11-22 have no tokens of `gpt-4.1`")
+
+
+def test_billions_of_tokens_a_month_can_be_written(sized):
+    billions, millions = (sized(simulation=False, tokens_per_month=text)["money"]["month"] for text in ("0.3B", "300M"))
+
+    assert billions == millions
+
+
+def test_divert_needs_no_second_target_where_nothing_is_sent(sized):
+    told = sized(EVEN, on_429="divert")
+
+    assert told["assumptions"]["divert_to"]["type"] == "standard"
+    assert "diverted to, assumed: gpt-4.1 standard, 1,000,000,000 tokens/min" in shown(report.render(told))
+    with pytest.raises(UsageError, match="`on_429: divert` needs `divert_to`"):
+        read("chat", options={"on_429": "divert"})
+
+
+def test_saving_a_history_goes_with_fetching_one(sized, tmp_path):
+    there = tmp_path / "there.csv"
+    there.touch()
+    monitored = {"workload": None, "from_monitor": "/x", "deployment": "d"}
+
+    with pytest.raises(UsageError, match="--save-usage: goes with --from-monitor only"):
+        sized(save_usage=tmp_path / "new.csv")
+    with pytest.raises(UsageError, match=r"--save-usage: .*there\.csv is there already; name another file"):
+        sized(**monitored, save_usage=there)
