@@ -187,7 +187,10 @@ FAULTS = [
         {"x": "output_limit: 100"},
         ": output_limit: 100 is less than the 200 of `completion_tokens`: an answer ends at its limit; raise it or ask for less",
     ),
-    ({"x": "output_limit: lots"}, ": output_limit: `lots` is not a whole number; write one such as 200, 200k, 1.5M or 2B"),
+    (
+        {"x": "output_limit: lots"},
+        ": output_limit: `lots` is not a whole number; write one such as 200, 200k, 1.5M or 2B",
+    ),
     ({"x": "output_limit: [1]"}, ": output_limit: `[1]` is neither a number of tokens nor `none`"),
     ({"x": "output_limit: 0"}, ": output_limit: must be at least 1, not 0"),
     (
@@ -335,7 +338,10 @@ FAULTS = [
     ),
     ({"x": "target: {endpoit: x}"}, ": unknown key `target.endpoit`; did you mean `target.endpoint`?"),
     ({"x": "target: {ptu: 0}"}, ": target.ptu: must be at least 1, not 0"),
-    ({"x": "target: {ptu: 15.5}"}, ": target.ptu: `15.5` is not a whole number; write one such as 200, 200k, 1.5M or 2B"),
+    (
+        {"x": "target: {ptu: 15.5}"},
+        ": target.ptu: `15.5` is not a whole number; write one such as 200, 200k, 1.5M or 2B",
+    ),
     ({"x": "target: {model: 4.1}"}, ": target.model: `4.1` is not text; put it in quotes"),
     (
         {"x": "target: {ratio: 4:1}"},

@@ -49,8 +49,9 @@ CLIENT = """
 import os
 async def tells(call):
     print("to standard output")
-    raise RuntimeError(f"I sent {dict(call.headers)}")
-    yield
+    if call.body["messages"][0]["content"] != " Say hello.":
+        raise RuntimeError(f"I sent {dict(call.headers)}")
+    yield "hello"
 async def dies(call):
     if call.body["messages"][0]["content"] != " Say hello.":
         os._exit(7)

@@ -1,6 +1,6 @@
 """The answer of `ptubench size` on a terminal. JSON of `size.answer` in, tables out; computes nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ptubench.analysis import names
 from ptubench.ptu.sizing import TYPES
-from ptubench.report import calibration, size_money, words
+from ptubench.report import calibration, size_formula, size_money, words
 from ptubench.report import usage as usage_report
 from ptubench.report.latency import in_unit
 from ptubench.report.text import Encodable, clean, sheet, untrusted
@@ -19,7 +19,6 @@ from ptubench.workload.model import Workload
 
 Answer = Mapping[str, Any]
 
-_CACHED = {"none": "none", "workload": "as asked for", "measured": "as measured", "history": "as recorded"}
 _FOUND = {
     "simulation": "simulated on a virtual clock: the same calls at each size, the whole load",
     "formula": "by the formula alone: nothing was simulated",
@@ -29,8 +28,8 @@ _FOUND = {
 def render(answer: Answer) -> RenderableType:
     """The whole answer, for `text.console()`."""
     sections = (
-        _formula,
-        _cached,
+        size_formula.formula,
+        size_formula.cached,
         _calibration,
         _history,
         _sizes,
@@ -77,68 +76,6 @@ def _answer(answer: Answer) -> Text:
         return Text(f"none of the sizes below is enough{every}", style="bold red")
     of_types = [f"{row['recommended']:,} PTU {TYPES[name]}" for name, row in answer["types"].items()]
     return Text(", ".join(of_types) or f"{answer['recommended']:,} PTU", style="bold green")
-
-
-def _formula(answer: Answer) -> RenderableType:
-    """Azure's own arithmetic, of the mean and of the busiest minute."""
-    formula, types = answer["formula"], answer["types"]
-    table = sheet("Formula, per minute", "calls", "normalized", "raw PTU", *(TYPES[name] for name in types))
-    rows = (
-        ("mean", formula["mean_rpm"], formula["tpm_mean"], formula["raw_mean"], "ptu_mean"),
-        ("busiest minute", formula["peak_rpm"], formula["tpm_peak"], formula["raw"], "ptu"),
-        (f"  at most {100 * formula['headroom']:g} % used", None, None, formula["raw_headroom"], "ptu_headroom"),
-    )
-    for label, calls, tokens, raw, key in rows:
-        cells = [number_text(value, missing="") for value in (calls, tokens)]
-        sizes = [f"{row[key]:,}" for row in types.values()]
-        table.add_row(*map(Text, (label, *cells, f"{raw:,.1f}", *sizes)))
-    steps = "; ".join(
-        f"{TYPES[name]} from {row['minimum']} in steps of {row['increment']}" for name, row in types.items()
-    )
-    lines = [steps or "which sizes can be deployed is not known", *_draws(answer)]
-    return Group(table, *(Text(line, style="dim") for line in lines))
-
-
-def _draws(answer: Answer) -> list[str]:
-    """What the busiest minute is over many draws of the load, and which of them was taken."""
-    formula = answer["formula"]
-    drawn = formula["draws"]
-    if drawn is None:
-        return []
-    calls = _range(drawn["peak_rpm"], number_text)
-    sizes = drawn["ptu_headroom"].get(answer["type"])
-    asked = (
-        f"{_range(drawn['raw_headroom'], '{:,.1f}'.format)} raw PTU"
-        if sizes is None
-        else f"{_range(sizes, '{:,}'.format)} PTU {TYPES[answer['type']]}"
-    )
-    said = (
-        f"drawn: over {drawn['count']} draws of this load (seeds {drawn['seeds'][0]} to {drawn['seeds'][1]}) the busiest minute "
-        f"has {calls} calls ({number_text(drawn['own_peak_rpm'])} with the workload's own), at most {100 * formula['headroom']:g} % used asks for {asked}; above is the draw of seed "
-        f"{drawn['seed']}, which {drawn['held']} of the {drawn['count']} do not exceed"
-    )
-    return [said]
-
-
-def _range(ends: Sequence[float], text: Callable[[Any], str]) -> str:
-    least, most = map(text, ends)
-    return least if least == most else f"{least} to {most}"
-
-
-def _cached(answer: Answer) -> RenderableType:
-    """Often the largest lever."""
-    table = sheet("Prompt tokens cached", "share", "raw PTU", *(TYPES[name] for name in answer["types"]))
-    for row in answer["cached"]:
-        sizes = [f"{ptu:,}" for ptu in row["ptu"].values()]
-        recorded = row["source"] == "workload" and answer["usage"] is not None
-        cells = (
-            _CACHED["history" if recorded else row["source"]],
-            share_text(row["share"]),
-            f"{row['raw_headroom']:,.1f}",
-            *sizes,
-        )
-        table.add_row(*map(Text, cells))
-    return table
 
 
 def _history(answer: Answer) -> RenderableType | None:
@@ -244,7 +181,11 @@ def _how(answer: Answer) -> list[str]:
     typed = by_source.pop("as typed", [])
     assumed = {name: value for name, value in simulated.items() if name in typed or name not in sources}
     drawn = answer["formula"]["draws"]
-    which = "" if drawn is None or answer["by"] != "simulation" else f", those of seed {drawn['seed']} ({number_text(drawn['mean_rpm'])} calls/min)"
+    which = (
+        ""
+        if drawn is None or answer["by"] != "simulation"
+        else f", those of seed {drawn['seed']} ({number_text(drawn['mean_rpm'])} calls/min)"
+    )
     lines = [_FOUND[answer["by"]] + which, *([f"assumed: {words.assumed(assumed)}"] if assumed else [])]
     if answer["by"] == "simulation":
         lines += [f"{clean(source, 200)}: {', '.join(names)}" for source, names in by_source.items()]

@@ -108,8 +108,8 @@ def lengths(
         window: seconds, where they were typed: then the bucket gets no more than so long to settle.
     """
     limit = limit or LIMIT
-    load = float(load_at(limit, np.array([saturated.far]))[0])
-    remembered = memory(load, saturated.far, saturated.variance) / (load * saturated.rate)
+    load = float(load_at(limit, np.array([saturated.depth]), saturated.times, saturated.costs)[0])
+    remembered = memory(load, saturated.depth, saturated.variance) / (load * saturated.rate)
     settle, least = (times * remembered for times in _MEMORIES)
     filling = _SURE * saturated.depth / (fill - saturated.rate) + 2 / saturated.rate
     if window is not None:

@@ -23,14 +23,12 @@ from ptubench.ptu.capacity import Capacity
 from ptubench.record import SPILLED, THROTTLED_IN_BAND, Attempt, Line
 from ptubench.search.curve import Saturated, Seen
 from ptubench.search.steps import check
-from ptubench.workload.model import OpenLoop
 
 LOST = 3.0
 """A step is ended when its refused ratio must be more than so many times the limit, whatever follows."""
 
 
 _FEWEST = 4  # batches of a window that a slope needs
-_STEADIEST = 0.05  # σ² at least, though calls be equal and come like clockwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +119,7 @@ def saturation_of(path: Path, *, rate: float, capacity: Capacity | None) -> Full
     run, summary = _read(path)
     metrics, (began, ended) = summary["metrics"], summary["run"]["window_s"]
     admitted, tpm = (metrics["rpm"]["admitted"] or 0.0) / 60, metrics["tpm"]["normalized"]
-    found = None
+    found, load = None, check(run.head.workload)
     if summary["run"]["warmup"]["reason"] == "first_429" and admitted > 0:
         own = select(run.attempts, ~run.attempts.diverted & ~run.attempts.spilled)
         # What output limits reserve of the bucket comes and goes; from refusal to refusal that is accounted for.
@@ -129,8 +127,8 @@ def saturation_of(path: Path, *, rate: float, capacity: Capacity | None) -> Full
         if full is not None and tpm:
             admitted, tpm = admitted * full.overall / tpm, full.overall
         absorbed = np.count_nonzero(rates.admitted(own) & (own.sent < began)) - admitted * began
-        variance = _variance(own, check(run.head.workload), capacity)
-        found = Saturated(rate=admitted, depth=max(1.0, float(absorbed)), variance=variance)
+        times = {"constant": 0.0, "poisson": 1.0, "gamma": 1 / load.burstiness}[load.arrivals]
+        found = Saturated(rate=admitted, depth=max(1.0, float(absorbed)), times=times, costs=_costs(own, capacity))
     return Full(
         saturated=found,
         spent=_spent(run, summary),
@@ -211,9 +209,8 @@ def _is_flat(run: Run, window: Sequence[float]) -> bool:
     return abs(change) <= max(steady.TOLERANCES[1], steady.CERTAIN * error)
 
 
-def _variance(own: Attempts, load: OpenLoop, capacity: Capacity | None) -> float:
-    """σ² of an offered call (`search.curve`): of the times between calls and of what a call costs, each by its mean squared."""
-    between = {"constant": 0.0, "poisson": 1.0, "gamma": 1 / load.burstiness}[load.arrivals]
+def _costs(own: Attempts, capacity: Capacity | None) -> float:
+    """How uneven the costs of calls are: their variance by their mean squared."""
     served = select(own, rates.admitted(own) & rates.told(own))
     prompt, completion = served.prompt_tokens, served.completion_tokens
     if capacity is None:
@@ -222,7 +219,7 @@ def _variance(own: Attempts, load: OpenLoop, capacity: Capacity | None) -> float
         weights, cached = capacity.weights, np.nan_to_num(served.cached_tokens)
         cost = weights.input * (prompt - cached) + weights.cached * cached + weights.output * completion
     mean = float(cost.mean()) if len(cost) else 0.0
-    return max(_STEADIEST, between + (float(cost.var()) / mean**2 if mean > 0 else 0.0))
+    return float(cost.var()) / mean**2 if mean > 0 else 0.0
 
 
 def _spent(run: Run, summary: dict[str, Any]) -> Spent:
