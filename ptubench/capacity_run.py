@@ -97,9 +97,10 @@ def prepare(options: CapacityOptions, env: Mapping[str, str]) -> Ready:
             window=_read("--step", units.duration, options.step),
             max_time=_read("--max-time", units.duration, options.max_time),
             max_tokens=_read("--max-tokens", units.count, options.max_tokens),
+            lasting=target.simulate is None,
         ),
         wanted=_read("--for", units.rate, options.wanted),
-        folder=None if options.fresh else folder.unfinished(options.run.results, key),
+        folder=None if options.fresh else folder.unfinished(options.run.results, key, within=within),
         key=key,
     )
 
@@ -135,13 +136,15 @@ def run(ready: Ready, *, say: Say, watch: Callable[[Progress], None]) -> dict[st
     place = ready.folder or folder.new(results, prepared.workload.name, ready.key)
     say(f"{'continuing' if ready.folder else 'steps are kept in'} {place}")
     virtual_ = ready.options.virtual
-    found = drive.search(
-        ready.asked, place, _virtual(prepared, place) if virtual_ else _real(prepared, place, say, watch), say
-    )
-    told = answers.answer(ready.asked, found, target=describe(prepared.target), virtual=virtual_, wanted=ready.wanted)
-    told |= {"folder": str(place)}
-    if found.ended != "stopped":
-        folder.finish(place, told)
+    play = _virtual(prepared, place) if virtual_ else _real(prepared, place, say, watch)
+    with folder.held(place):
+        found = drive.search(ready.asked, place, play, say)
+        told = answers.answer(
+            ready.asked, found, target=describe(prepared.target), virtual=virtual_, wanted=ready.wanted
+        )
+        told |= {"folder": str(place)}
+        if found.ended != "stopped":
+            folder.finish(place, told)
     return told
 
 

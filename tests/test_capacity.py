@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from ptubench.ptu.capacity import capacity
 from ptubench.record import Attempt
 from ptubench.search.curve import Saturated, Seen, fit, load_at, memory, refused
 from ptubench.search.next import Goal, move
-from ptubench.search.steps import Lengths, first_rate, lengths, measuring, remembers, saturating
+from ptubench.search.steps import Lengths, beside, first_rate, lengths, measuring, remembers, saturating
 from ptubench.search.tried import Enough, Lost, Spent, Tried
 from trials import workload
 
@@ -84,6 +85,26 @@ def test_the_curve_is_that_of_a_bucket(depth):
     for load in (0.95, 1.0, 1.05):
         told = float(refused(np.array(load), np.array(depth)))
         assert bucket(depth, load, calls=calls, rng=rng) / calls == pytest.approx(told, abs=0.008)
+
+
+@pytest.mark.parametrize("depth", [1.4, 2.8])
+def test_the_curve_is_that_of_a_bucket_of_few_calls_far_below_the_capacity_too(depth):
+    rng = np.random.default_rng(1)
+    calls = 20_000
+
+    for load in (0.3, 0.6, 0.9):
+        told = float(refused(np.array(load), np.array(depth + 0.88)))  # what the last admitted call overshoots
+        assert bucket(depth, load, calls=calls, rng=rng) / calls == pytest.approx(told, abs=0.01)
+
+
+@given(depths, loads, st.floats(0, 8), st.floats(0, 4))
+def test_uneven_calls_are_not_refused_less(depth, load, times, costs):
+    less, more = (
+        float(refused(np.array(load), np.array(depth), times + extra, costs + extra / 2)) for extra in (0.0, 1.0)
+    )
+
+    assert 0 <= less <= more * (1 + 1e-9) + 1e-12
+    assert more <= 1
 
 
 def test_without_any_step_the_curve_is_what_saturation_told():
@@ -209,6 +230,19 @@ def test_a_deep_bucket_makes_long_steps_and_short_ones_are_told():
     assert "rather low; leave --step out" in remembers(short, saturated, LIMIT)
 
 
+def test_where_few_calls_are_counted_a_step_still_ends():
+    found = lengths(workload(None), Saturated(rate=0.1, depth=1.0), fill=0.13, limit=LIMIT, window=None)
+
+    assert found.window == 7200
+
+
+def test_what_a_step_before_left_in_the_bucket_belongs_to_its_depth():
+    one = Saturated(rate=1.0, depth=20.0)
+
+    assert beside(one, [(0.5, 400.0), (1.1, 400.0)]).depth == pytest.approx(60)
+    assert beside(one, [(1.1, 400.0), (0.5, 400.0)]).depth == 20
+
+
 def test_saturation_begins_above_the_published_capacity_where_it_is_known():
     known = capacity("gpt-4.1", 50)
 
@@ -244,6 +278,13 @@ def test_saturation_has_seen_enough_some_time_after_the_first_429():
     assert not enough(attempt(69.0))
     assert enough(attempt(70.0))
     assert Enough(patience=100.0, measure=30.0)(attempt(100.0))
+
+
+def test_saturation_without_a_429_ends_when_its_tokens_are_spent():
+    enough = Enough(patience=100.0, measure=30.0, tokens=25.0)
+    used = msgspec.structs.replace(attempt(1.0), prompt_tokens=8, completion_tokens=2)
+
+    assert [enough(used) for _ in range(3)] == [False, False, True]
 
 
 def test_lengths_add_up():

@@ -202,6 +202,84 @@ def test_where_not_even_saturation_fits_there_is_no_rate(tmp_path):
     assert "none found" in _text(answer)
 
 
+def test_a_search_that_a_bound_ended_goes_on_with_a_larger_one(tmp_path):
+    none, some, more = (searched(options(tmp_path, max_time=time)) for time in ("1m", "20m", "50m"))
+
+    assert none["folder"] == some["folder"] == more["folder"]
+    assert [len(one["steps"]) for one in (none, some)] == [0, 1]
+    assert len(more["steps"]) > 2
+    assert (some["spent"]["steps_read"], more["spent"]["steps_read"]) == (0, 1)
+
+
+def test_a_narrower_answer_is_searched_for_in_the_steps_of_the_wider_one(tmp_path):
+    wide = searched(options(tmp_path, within="8%"))
+    ready = [capacity_run.prepare(options(tmp_path, within=within), {}) for within in ("8%", "3%")]
+
+    assert [one.folder for one in ready] == [None, Path(wide["folder"])]
+
+
+def test_a_saturation_that_a_bound_cut_short_is_made_again(tmp_path):
+    deep = {"simulate": "gpt-4.1:50,depth=100"}
+    short, whole = searched(options(tmp_path, max_time="11m", **deep)), searched(options(tmp_path, steps=1, **deep))
+
+    assert short["capacity"] is None
+    assert whole["folder"] == short["folder"]
+    assert whole["capacity"]["depth_s"] == pytest.approx(100, rel=0.02)
+    assert [step["kind"] for step in whole["steps"]] == ["saturation", "rate"]
+
+
+def test_two_searches_do_not_share_a_folder(tmp_path):
+    searched(options(tmp_path, max_time="1m"))
+    ready = capacity_run.prepare(options(tmp_path, max_time="1h"), {})
+
+    with (
+        capacity_run.folder.held(ready.folder),
+        pytest.raises(UsageError, match="another search of this workload and target is running there"),
+    ):
+        capacity_run.run(ready, say=print, watch=lambda _: None)
+
+
+# --- deployments that are not as they should be -----------------------------------------------------------------------
+
+
+def test_a_deployment_that_changes_meanwhile_is_noticed(tmp_path):
+    ready = capacity_run.prepare(options(tmp_path, steps=3), {})
+    place = capacity_run.folder.new(tmp_path, "chat", ready.key)
+    smaller = capacity_run.prepare(options(tmp_path, simulate="gpt-4.1:45,depth=10"), {})
+    before, after = (capacity_run._virtual(one.prepared, place) for one in (ready, smaller))
+    found = drive.search(
+        ready.asked, place, lambda order: (before if order.label == "saturate" else after)(order), print
+    )
+    told = capacity_run.answers.answer(ready.asked, found, target={}, virtual=True, wanted=None)
+
+    assert any("took 150,000 normalized tokens/min at saturation and 135,000 at" in note for note in told["notes"])
+
+
+def test_a_bucket_that_runs_empty_between_429s_is_not_taken_for_a_smaller_one(tmp_path):
+    answer = searched(options(tmp_path, simulate="gpt-4.1:5,depth=10", rate="6/min", steps=1))
+
+    assert answer["capacity"]["of_published"] == pytest.approx(1, rel=0.01)
+
+
+def test_a_burst_that_is_refused_is_no_saturation(tmp_path):
+    ready = capacity_run.prepare(options(tmp_path, rate="38/min", steps=1), {})
+    asked = replace(ready.asked, capacity=None)
+    place = capacity_run.folder.new(tmp_path, "chat", ready.key)
+    found = drive.search(asked, place, capacity_run._virtual(ready.prepared, place), print)
+    first, second = found.full
+
+    assert 0 < first.refused < 0.05
+    assert (first.saturated, second.row["rate"]) == (None, pytest.approx(152))
+    assert second.saturated.rate * 60 == pytest.approx(83.3, rel=0.02)
+
+
+def test_a_rule_that_asks_for_refusals_is_not_the_limit(tmp_path):
+    answer = searched(options(tmp_path, steps=2, overrides=("checks=['refused.ratio >= 5%']",)))
+
+    assert answer["result"] is None
+    assert "rule refused.ratio >= 5%: broken at 2 of 2 rates" in _text(answer)
+
+
 def _text(answer):
     console = Console(width=200, file=io.StringIO(), markup=False)
     console.print(report.render(answer))

@@ -439,6 +439,39 @@ def test_a_standard_deployment_has_no_published_target(plain):
     assert compared(plain, standard)["published_target"] is None
 
 
+def test_no_target_is_published_for_what_nobody_calls_a_ptu_deployment(plain):
+    unknown = made(2, target={"kind": "openai", "model": "gpt-4.1", "simulate": {}})
+
+    assert compared(plain, unknown)["published_target"] is None
+
+
+def test_where_429s_are_diverted_to_is_named(plain):
+    second = {"kind": "azure", "endpoint": "https://b.example", "deployment": "spare", "type": "standard"}
+    found = compared(plain, made(2, divert_to=second))["differences"]
+
+    assert [row["text"] for row in found] == ["diverted to: none and https://b.example spare standard"]
+
+
+def test_the_order_of_a_mix_decides_which_request_is_of_which_class():
+    one, other = (msgspec.structs.replace(runs.WORKLOAD.classes[0], name=name) for name in ("one", "other"))
+
+    assert "which differ in mix; compare" in said(
+        made(1, classes=(one, other)), made(2, classes=(other, one), workload_hash="1")
+    )
+
+
+@pytest.mark.parametrize(
+    "edited", [{"type": ["global"]}, {"type": 3}, {"ptu": "many"}, {"ptu": -5}, {"model": 7}, {"kind": ["simulated"]}]
+)
+def test_a_head_that_was_edited_by_hand_is_no_crash(plain, edited):
+    other = made(2, target=SIMULATED | edited)
+
+    for several in ([plain, other], [other, plain]):
+        found = compare_runs(several, PRICES)
+        assert json.loads(msgspec.json.encode(found))["metrics"]
+        assert "ttft p50" in shown(report.render(found))
+
+
 # --- per PTU and money ------------------------------------------------------------------------------------------------
 
 
@@ -469,6 +502,22 @@ def test_a_price_that_nobody_knows_is_not_guessed(plain, target, why):
     assert (found["per_million_tokens"], found["why"]) == (None, why)
 
 
+def test_calls_per_ptu_need_no_published_capacity():
+    own = made(1, target=SIMULATED | {"model": "our-own"})
+
+    assert side(own, PRICES).value("rpm.per_ptu") == COUNT / 20
+    assert side(own, PRICES).value("tpm.per_ptu") == "model or size is not known"
+
+
+def test_money_is_in_the_currency_of_the_table(plain):
+    euros = msgspec.structs.replace(PRICES, currency="EUR")
+    found = compare_runs([plain, plain], euros)
+    (row,) = [row for row in found["metrics"] if row["name"] == "cost.per_million_tokens"]
+
+    assert row["unit"] == "EUR"
+    assert f"{row['values'][0]:,.2f}" in shown(report.render(found))
+
+
 def test_twice_the_ptus_at_the_same_load_cost_twice_as_much(plain):
     found = rows(plain, made(2, target=SIMULATED | {"ptu": 40}))
 
@@ -495,7 +544,7 @@ def test_the_document_holds_what_the_design_says(plain, slower):
 
 def test_the_table_of_two_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    written(tmp_path / "small.jsonl", 1, refused=range(0, COUNT, 10), ttft=1.3)
+    written(tmp_path / "small.jsonl", 1, refused=range(0, COUNT, 9), ttft=1.3)
     written(tmp_path / "large.jsonl", 2, target=SIMULATED | {"ptu": 40})
     found = compare([Path("small.jsonl"), Path("large.jsonl")], PRICES)
     text = shown(report.render(found))
@@ -548,6 +597,14 @@ def test_the_baseline_may_be_any_of_them(files, monkeypatch, capsys):
     found = json.loads(capsys.readouterr().out)
 
     assert [run["file"] for run in found["runs"]] == ["b.jsonl", str(files[0])]
+
+
+def test_a_baseline_that_stands_among_the_runs_is_taken_once(files, monkeypatch, capsys):
+    monkeypatch.chdir(files[0].parent)
+    call(monkeypatch, "a.jsonl", "a.jsonl", "b.jsonl", "--baseline", "a.jsonl", "--json")
+    found = json.loads(capsys.readouterr().out)
+
+    assert [run["file"] for run in found["runs"]] == ["a.jsonl", "a.jsonl", "b.jsonl"]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ FEWEST = 10
 TOLD = 0.10
 """Half of its interval, as a share of a figure, up to which a figure is told."""
 
+_PUBLISHED = 0.03  # a ratio that is as near to the published one is taken for it: those are whole numbers
 _SAME = 0.005  # seconds between calls that may have come in another order than they were sent
 _SHALLOW = 2.0  # seconds: 429s that come sooner are of a bucket that was not empty before
 _POINTS = 120  # refusals close to each other say the same
@@ -88,7 +89,7 @@ def drained(ledger: Ledger, refusals: Refusals, *, ratio: float, typed: bool, li
     if stretch is None:
         return None
     found = _ratio(charges, full_until, stretch) if telling else None
-    used = ratio if typed or found is None or found.holds(ratio) or found.near(ratio) else found.value
+    used = ratio if typed or found is None or found.holds(ratio) or found.near(ratio, _PUBLISHED) else found.value
     charged = prompt + used * completion
     # A ratio that was found is as unsure as it is; one that was published is taken for granted.
     weight = float(used * np.ptp(completion) / np.ptp(charged))

@@ -37,9 +37,9 @@ class Found:
         """Whether the interval holds a value."""
         return self.low <= value <= self.high
 
-    def near(self, value: float) -> bool:
-        """Whether a value is the same for all that it is used for: within 1 %."""
-        return abs(value - self.value) <= _NEAR * abs(self.value)
+    def near(self, value: float, share: float = _NEAR) -> bool:
+        """Whether a value is the same for all that it is used for: within 1 %, or another share."""
+        return abs(value - self.value) <= share * abs(self.value)
 
     def times(self, factor: float) -> "Found":
         """The same in another unit; the factor is above 0."""

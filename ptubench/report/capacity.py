@@ -150,9 +150,18 @@ def _curve(answer: Answer) -> Table:
 
 
 def _rules(answer: Answer) -> Group:
-    rows = [untrusted(f"rule {rule}", limit=200) for rule in answer["rules"]]
+    judged = [row for step in answer["steps"] for row in step["checks"] if not step["lost"]]
+    rows = [untrusted(f"rule {rule}{_broken(rule, judged)}", limit=200) for rule in answer["rules"]]
     rows += [untrusted(f"rule {rule}: not judged (simulated)", "dim", limit=200) for rule in answer["not_judged"]]
     return Group(*rows)
+
+
+def _broken(rule: str, judged: list[Mapping[str, Any]]) -> str:
+    """At how many rates a rule does not hold; empty where it holds at all."""
+    told = [row for row in judged if row["rule"] == rule]
+    broken = [row for row in told if not row["passed"]]
+    why = f", {broken[0]['why']}" if broken and broken[0]["why"] else ""
+    return f": broken at {len(broken)} of {len(told)} rates{why}" if broken else ""
 
 
 def _remarks(answer: Answer) -> Group:

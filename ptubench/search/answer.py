@@ -9,11 +9,14 @@ from ptubench import __version__
 from ptubench.ptu import catalogue
 from ptubench.ptu.sizing import deployable
 from ptubench.search import steps
+from ptubench.search.curve import fit
 from ptubench.search.drive import Asked, Found
 from ptubench.search.next import Result
-from ptubench.units import duration_text, seconds_text
+from ptubench.units import duration_text, number_text, seconds_text
 
 SCHEMA_VERSION = 1
+_MOVED = 0.03  # share by which the capacity of a step may be off what saturation told; twice it for that of the curve
+_SCATTERED = 6.0
 
 
 def answer(
@@ -43,7 +46,7 @@ def answer(
         "workload": msgspec.to_builtins(asked.workload),
         "target": dict(target),
         "clock": "virtual" if virtual else "real",
-        "result": None if result is None else _result(result, capacity, ptu),
+        "result": None if result is None else _result(result, capacity, ptu, limit=asked.goal.limit),
         "capacity": capacity,
         "for": None if wanted is None or result is None else _wanted(wanted, result, target),
         "curve": _curve(found),
@@ -74,12 +77,12 @@ def _capacity(asked: Asked, found: Found, ptu: int | None) -> dict[str, Any] | N
     }
 
 
-def _result(result: Result, capacity: dict[str, Any] | None, ptu: int | None) -> dict[str, Any]:
-    rpm = result.rate * 60
+def _result(result: Result, capacity: dict[str, Any] | None, ptu: int | None, *, limit: float | None) -> dict[str, Any]:
+    rpm, refused = result.rate * 60, (limit or 0.0) if result.by == "curve" else 0.0
     tpm = None if capacity is None else capacity["tpm_normalized"]
     if capacity is not None and tpm is not None:
         # Above the capacity the rest is refused.
-        tpm *= min(1.0, rpm / capacity["rpm"])
+        tpm *= min(1.0, rpm * (1 - refused) / capacity["rpm"])
     return {
         "rpm": rpm,
         "low": result.low * 60,
@@ -121,6 +124,10 @@ def _notes(asked: Asked, found: Found) -> list[str]:
     """What a reader must know of the answer, a sentence each."""
     notes = []
     saturated, lengths = found.saturated, found.lengths
+    if asked.workload.throttling.on_429 == "retry":
+        notes.append(
+            "429s are retried: what is refused is a first attempt, and the retries of others are part of the load"
+        )
     stages = steps.check(asked.workload).stages
     if len(stages) > 1 or stages[0].to is not None:
         notes.append("the workload's stages are not used: each step offers one constant rate")
@@ -131,6 +138,7 @@ def _notes(asked: Asked, found: Found) -> list[str]:
             f"an idle bucket absorbed about {saturated.depth:,.0f} calls ({seconds_text(saturated.depth / saturated.rate)} "
             f"of the capacity); each step fills it for {duration_text(lengths.fill)} and lets it settle for {duration_text(lengths.settle)}"
         )
+    notes += _changed(asked, found)
     drifting = [f"{tried.row['rate']:,.1f}/min" for tried in found.tried if not tried.row["flat"]]
     if drifting:
         notes.append(f"the refused ratio was not flat at {', '.join(drifting)}: make the steps longer with --step")
@@ -143,3 +151,27 @@ def _notes(asked: Asked, found: Found) -> list[str]:
     if last is not None and last.why == "all_pass":
         notes.append("even twice the rate that saturates passes: no rule limits the rate")
     return notes
+
+
+def _changed(asked: Asked, found: Found) -> list[str]:
+    """That the steps and the saturation are not of the same deployment, if so."""
+    if found.saturated is None or not found.tried:
+        return []
+    first, rest = (
+        found.full[-1].tpm_normalized,
+        "; neither rate nor interval can be relied on: search again with --fresh",
+    )
+    moved = [t for t in found.tried if first and t.capacity and abs(t.capacity / first - 1) > _MOVED]
+    if moved and first and (tpm := moved[-1].capacity):
+        took, rate = number_text(round(first)), number_text(moved[-1].row["rate"])
+        now = f"{number_text(round(tpm))} at {rate} calls/min, so that it has changed meanwhile"
+        return [f"the deployment took {took} normalized tokens/min at saturation and {now}{rest}"]
+    if asked.goal.limit is None or asked.workload.throttling.on_429 == "retry":  # which are bursts of their own
+        return []
+    through = fit([tried.seen for tried in found.tried], found.saturated, asked.goal.limit)
+    if abs(through.capacity / found.saturated.rate - 1) <= 2 * _MOVED and through.scatter <= _SCATTERED:
+        return []
+    said = (
+        "the steps do not fit each other, or what saturation told: the deployment has changed, or others were calling"
+    )
+    return [said + rest]

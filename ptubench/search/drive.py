@@ -7,7 +7,7 @@ instead, so that an interrupted search goes on where it stopped.
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
@@ -29,6 +29,9 @@ from ptubench.workload.model import Workload
 _Read = TypeVar("_Read")
 Ended = Literal["completed", "max_time", "max_tokens", "not_saturated", "stopped"]
 _DOUBLINGS = 8
+_OVERLOAD = 0.05  # share that a saturated deployment refuses: fewer come in a burst below its capacity too
+_SHALLOW = 8.0  # calls
+_SHORT = 5.0  # seconds that a step without calls at its end may seem too short
 _SEEDS = 1000  # steps of neighbouring seeds must not share their luck
 
 
@@ -62,6 +65,8 @@ class Asked:
     """Seconds of load."""
     max_tokens: float | None
     """Prompt and completion tokens."""
+    lasting: bool = True
+    """Whether each step finds the bucket as the step before left it; a simulated deployment begins anew."""
 
 
 @dataclass(kw_only=True)
@@ -133,21 +138,27 @@ class _Driver:
             workload = steps.saturating(asked.workload, rate, measure=measure, seed=self._seed())
             if ended := self._too_much(rate, measure):
                 return ended
-            left = math.inf if asked.max_time is None else asked.max_time - found.spent.seconds - measure
-            enough = Enough(patience=min(steps.PATIENCE, left), measure=measure)
+            patience, tokens = self._patience(rate, measure)
             self._watch(f"saturating at {rate * 60:,.1f}/min")
             full = self._step(
-                Order(workload, "saturate", enough),
+                Order(workload, "saturate", Enough(patience=patience, measure=measure, tokens=tokens)),
                 partial(saturation_of, rate=rate, capacity=asked.capacity),
+                # One that an earlier bound cut short did not wait long enough.
+                partial(_waited, patience=patience),
             )
             if full is None:
                 return "stopped"
+            if full.saturated is not None and full.refused < _OVERLOAD:
+                full = replace(full, saturated=None, tpm_normalized=None)  # a burst, and no overload
+            if full.saturated is not None and asked.lasting:
+                full = replace(full, saturated=steps.beside(full.saturated, [told.offered for told in found.full]))
             found.full.append(full)
             if (saturated := full.saturated) is not None and saturated.rate < rate:
                 found.fill = rate
                 found.lengths = steps.lengths(
                     asked.workload, saturated, fill=rate, limit=asked.goal.limit, window=asked.window
                 )
+                steps.check_rules(asked.rules, saturated.rate, found.lengths.window)
                 each = duration_text(found.lengths.whole)
                 self._watch(
                     f"saturated: {saturated.rate * 60:,.1f} calls/min are admitted; a step takes {each}, and there are at "
@@ -177,7 +188,15 @@ class _Driver:
             number = len(found.tried) + 1
             tried = self._step(
                 Order(workload, f"step-{number}", lost),
-                partial(measured, rate=rate, rules=asked.rules, beside=asked.beside, limit=asked.goal.limit),
+                partial(
+                    measured,
+                    rate=rate,
+                    rules=asked.rules,
+                    beside=asked.beside,
+                    limit=asked.goal.limit,
+                    # A shallow bucket runs empty in between.
+                    capacity=asked.capacity if saturated.depth >= _SHALLOW else None,
+                ),
             )
             if tried is None:
                 return "stopped"
@@ -187,13 +206,25 @@ class _Driver:
     def _seed(self) -> int:
         return self._asked.workload.seed * _SEEDS + len(self._found.full) + len(self._found.tried)
 
-    def _step(self, order: Order, read: Callable[[Path], _Read]) -> _Read | None:
+    def _patience(self, rate: float, measure: float) -> tuple[float, float]:
+        """Seconds and tokens within which the first 429 must come."""
+        asked, spent = self._asked, self._found.spent
+        seconds = math.inf if asked.max_time is None else asked.max_time - spent.seconds - measure
+        tokens = (
+            math.inf if asked.max_tokens is None else asked.max_tokens - spent.tokens - self._tokens(rate) * measure
+        )
+        return min(steps.PATIENCE, seconds), tokens
+
+    def _step(
+        self, order: Order, read: Callable[[Path], _Read], suits: Callable[[_Read], bool] = lambda _: True
+    ) -> _Read | None:
         """What a step says whose run file is there already, or is made now; None when it was stopped."""
         for path in folders.find(self._done, order.workload):
             with contextlib.suppress(MeasurementLost):  # it was no measurement: once more
                 told = read(path)
-                self._found.read += 1
-                return told
+                if suits(told):
+                    self._found.read += 1
+                    return told
         made = self._play(order)
         return None if made is None else read(made)
 
@@ -209,10 +240,20 @@ class _Driver:
     def _tokens(self, rate: float) -> float:
         """Tokens a second that a rate should cost: by what admitted calls have cost, else by the sizes that are asked for."""
         found = self._found
-        if (saturated := found.saturated) is not None:
-            per_minute = found.full[-1].row["metrics"]["tpm"]["total"] or 0.0
-            return float(per_minute) / 60 * min(1.0, rate / saturated.rate)
-        return steps.tokens(self._asked.workload) * rate
+        if not found.full:
+            return steps.tokens(self._asked.workload) * rate
+        last = found.full[-1]
+        if last.saturated is None:
+            return last.spent.tokens / max(last.spent.seconds, 1.0) * rate * 60 / float(last.row["rate"])
+        metrics, admitted = last.row["metrics"], last.saturated.rate
+        # What is refused costs nothing, unless another deployment serves it.
+        elsewhere = metrics["requests"]["spilled"] or metrics["requests"]["diverted"]
+        per_call = float(metrics["tpm"]["total"] or 0.0) / 60 / admitted
+        return per_call * (rate if elsewhere else min(rate, admitted))
+
+
+def _waited(full: Full, *, patience: float) -> bool:
+    return full.saturated is not None or full.spent.seconds > patience - _SHORT
 
 
 def _said(number: int, tried: Tried) -> str:

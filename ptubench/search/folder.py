@@ -5,8 +5,9 @@ A step is known by its whole workload, rate and seed included: which steps were 
 
 import hashlib
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -20,8 +21,27 @@ from ptubench.results import store
 from ptubench.workload.hashing import portable, workload_hash
 from ptubench.workload.model import Workload
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 ANSWER = "answer.json"
+_LOCK = ".searching"
 _ENDINGS = ("*.jsonl", "*.jsonl.gz")
+
+
+class _Result(msgspec.Struct):
+    low: float
+    high: float
+
+
+class _Answer(msgspec.Struct):
+    """What of an answer tells whether it is the last."""
+
+    ended: str
+    why: str | None
+    result: _Result | None
 
 
 def key(workload: Workload, target: Mapping[str, Any], *, virtual: bool) -> str:
@@ -31,16 +51,45 @@ def key(workload: Workload, target: Mapping[str, Any], *, virtual: bool) -> str:
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:8]
 
 
-def unfinished(results: Path, name: str) -> Path | None:
-    """The latest folder of a search of this key that has no answer yet.
+def unfinished(results: Path, name: str, *, within: float) -> Path | None:
+    """The latest folder of a search of this key, if that was interrupted, or ended by a bound or wider than asked for now.
 
     Args:
         results: where folders are.
         name: the search's key.
+        within: half the interval that is asked for, as a share of the rate.
     """
-    found = sorted(results.glob(f"*-capacity-{name}*")) if results.is_dir() else []
-    found = [path for path in found if path.is_dir() and not (path / ANSWER).exists()]
-    return found[-1] if found else None
+    found = sorted(path for path in results.glob(f"*-capacity-{name}*") if path.is_dir()) if results.is_dir() else []
+    return found[-1] if found and not _is_over(found[-1] / ANSWER, within) else None
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other searches out of a folder for as long as this process lives, even if it is killed.
+
+    Raises:
+        UsageError: another one is there.
+    """
+    with (folder / _LOCK).open("ab") as file:
+        try:
+            _lock(file.fileno())
+        except OSError:
+            raise UsageError(
+                f"{folder}: another search of this workload and target is running there; wait until it is over, since two "
+                "would refuse each other's calls"
+            ) from None
+        yield
+
+
+if sys.platform == "win32":  # pragma: no cover
+
+    def _lock(number: int) -> None:
+        msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
+
+else:
+
+    def _lock(number: int) -> None:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def new(results: Path, workload: str, name: str) -> Path:
@@ -90,6 +139,19 @@ def finish(folder: Path, answer: Mapping[str, Any]) -> None:
         (folder / ANSWER).write_bytes(msgspec.json.format(msgspec.json.encode(answer), indent=2) + b"\n")
     except OSError as exc:
         raise UsageError(f"{folder / ANSWER}: can't be written ({exc.strerror}); make room") from None
+
+
+def _is_over(path: Path, within: float) -> bool:
+    """Whether an answer is one that the same question, perhaps with larger bounds, would not make any better."""
+    try:
+        answer = msgspec.json.decode(path.read_bytes(), type=_Answer)
+    except (OSError, msgspec.DecodeError):  # none yet, or the disk was full
+        return False
+    if answer.ended == "not_saturated":
+        return True
+    found = answer.result
+    wide = found is not None and answer.why == "narrow" and found.high > found.low * (1 + 2 * within) * (1 + 1e-9)
+    return answer.ended == "completed" and answer.why != "steps" and not wide
 
 
 def _completed(path: Path) -> bool:

@@ -63,10 +63,10 @@ def move(steps: Sequence[Tried], saturated: Saturated, goal: Goal) -> Move:
     broken = min((step.seen.rate for step in steps if step.by_others), default=math.inf)
     if curve is None or broken < curve.high:
         return _bracketing(steps, saturated, goal)
-    return _narrowing(steps, curve, goal)
+    return _narrowing(steps, saturated, curve, goal)
 
 
-def _narrowing(steps: Sequence[Tried], curve: Fit, goal: Goal) -> Move:
+def _narrowing(steps: Sequence[Tried], saturated: Saturated, curve: Fit, goal: Goal) -> Move:
     """Along the curve: on either side of the estimate in turns, nearer as it gets narrower."""
     result = Result(rate=curve.rate, low=curve.low, high=curve.high, by="curve") if steps else None
     passed, failed = _split(steps)
@@ -83,7 +83,7 @@ def _narrowing(steps: Sequence[Tried], curve: Fit, goal: Goal) -> Move:
         side = -off
     else:
         side = off / 2 * (-1) ** len(steps)
-    return Move(rate=curve.rate * (1 + side), why=None, result=result)
+    return Move(rate=max(curve.rate * (1 + side), _LEAST * saturated.rate), why=None, result=result)
 
 
 def _bracketing(steps: Sequence[Tried], saturated: Saturated, goal: Goal) -> Move:

@@ -8,11 +8,14 @@ idle deployment flatters it, and then waits until the bucket has forgotten that,
 How long the first two last is told by the saturating step. Knows no files and no target.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 
+from ptubench.analysis import checks
+from ptubench.analysis.checks import Rule
 from ptubench.errors import UsageError
 from ptubench.ptu.capacity import Capacity
 from ptubench.search.curve import Saturated, load_at, memory
@@ -32,6 +35,7 @@ LIMIT = 0.01
 """The refused ratio that a search goes by where the workload has no other."""
 
 _MEMORIES = (2.0, 3.0)  # settling, and the window at least: what is left of the full bucket is under a tenth of it
+_LONGEST = 7200.0  # seconds to count refusals for: where calls are few, several steps do
 _SURE = 1.5  # fill longer than what was absorbed at the first time, when a burst may have ended it
 
 
@@ -114,8 +118,33 @@ def lengths(
     filling = _SURE * saturated.depth / (fill - saturated.rate) + 2 / saturated.rate
     if window is not None:
         return Lengths(fill=_whole(filling), settle=_whole(min(settle, window)), window=window)
-    longest = max(workload.duration, least, REFUSALS / (limit * load * saturated.rate))
+    counting = min(REFUSALS / (limit * load * saturated.rate), _LONGEST)
+    longest = max(workload.duration, least, counting)
     return Lengths(fill=_whole(filling), settle=_whole(settle), window=_whole(longest))
+
+
+def beside(saturated: Saturated, earlier: Sequence[tuple[float, float]]) -> Saturated:
+    """The same, with what steps before it that did not saturate had left in the bucket.
+
+    Args:
+        saturated: by a bucket that was taken for empty.
+        earlier: of each step its rate (calls a second) and its seconds, in their order.
+    """
+    level = 0.0
+    for rate, seconds in earlier:
+        level = max(0.0, level + (rate - saturated.rate) * seconds)
+    return replace(saturated, depth=saturated.depth + level)
+
+
+def check_rules(rules: Sequence[Rule], rate: float, window: float) -> None:
+    """Whether steps are long enough to judge the rules.
+
+    Raises:
+        UsageError: one is not.
+    """
+    for rule in rules:
+        if fault := checks.unsupported(rule, round(rate * window)):
+            raise UsageError(f"a step of {duration_text(round(window))}: {fault}")
 
 
 def remembers(found: Lengths, saturated: Saturated, limit: float | None) -> str | None:

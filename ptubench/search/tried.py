@@ -3,6 +3,7 @@
 Also what ends a step early, line by line: enough was seen, or the step is lost whatever follows.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,14 @@ import numpy as np
 
 from ptubench.analysis import checks, rates, saturation, steady
 from ptubench.analysis.checks import Rule
-from ptubench.analysis.columns import Attempts, Run, select
+from ptubench.analysis.columns import Attempts, Floats, Run, select
 from ptubench.analysis.gather import load
+from ptubench.analysis.ledger import ledger, refusals
 from ptubench.analysis.rates import Grid
 from ptubench.analysis.requests import requests
 from ptubench.analysis.stats import wilson
 from ptubench.analysis.summary import summary_of
+from ptubench.calibrate.drained import Drained, drained
 from ptubench.errors import MeasurementLost
 from ptubench.ptu.capacity import Capacity
 from ptubench.record import SPILLED, THROTTLED_IN_BAND, Attempt, Line
@@ -29,6 +32,7 @@ LOST = 3.0
 
 
 _FEWEST = 4  # batches of a window that a slope needs
+_EMPTIED = 0.01  # share of the capacity that was idle, from which on it is accounted for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,8 @@ class Tried:
     spent: Spent
     row: dict[str, Any]
     """As the answer shows it."""
+    capacity: float | None = None
+    """Normalized tokens a minute that drained during the step, as its refusals say; None where they don't."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +70,24 @@ class Full:
     tpm_normalized: float | None
     """Admitted while the bucket was full; None where the weights of tokens are not known."""
 
+    @property
+    def refused(self) -> float:
+        """Share of the requests after the first 429."""
+        return float(self.row["metrics"]["refused"]["ratio"] or 0.0)
+
+    @property
+    def offered(self) -> tuple[float, float]:
+        """The rate that was offered, in calls a second, and for how many seconds."""
+        return float(self.row["rate"]) / 60, self.spent.seconds
+
 
 class Enough:
-    """Ends a saturating step: `measure` seconds after its first 429, or when none came within `patience`."""
+    """Ends a saturating step: `measure` seconds after its first 429, or when none came within `patience` or for `tokens`."""
 
-    def __init__(self, *, patience: float, measure: float) -> None:
+    def __init__(self, *, patience: float, measure: float, tokens: float = math.inf) -> None:
         self._patience = patience
         self._measure = measure
+        self._tokens = tokens
         self._first: float | None = None
 
     def __call__(self, line: Line) -> bool:
@@ -79,8 +96,10 @@ class Enough:
             return False
         if self._first is None and is_refused(line):
             self._first = line.scheduled
-        last = self._patience if self._first is None else self._first + self._measure
-        return line.scheduled >= last
+        self._tokens -= (line.prompt_tokens or 0) + (line.completion_tokens or 0)
+        if self._first is None:
+            return line.scheduled >= self._patience or self._tokens <= 0
+        return line.scheduled >= self._first + self._measure
 
 
 class Lost:
@@ -97,6 +116,11 @@ class Lost:
             return False
         self._refused += line.scheduled >= self._begins and is_refused(line)
         return self._refused > self._most
+
+
+def is_limit(rule: Rule) -> bool:
+    """Whether a rule is one on the refused ratio that the curve goes by."""
+    return rule.metric == "refused.ratio" and rule.op in ("<=", "<")
 
 
 def is_refused(attempt: Attempt) -> bool:
@@ -121,14 +145,21 @@ def saturation_of(path: Path, *, rate: float, capacity: Capacity | None) -> Full
     admitted, tpm = (metrics["rpm"]["admitted"] or 0.0) / 60, metrics["tpm"]["normalized"]
     found, load = None, check(run.head.workload)
     if summary["run"]["warmup"]["reason"] == "first_429" and admitted > 0:
-        own = select(run.attempts, ~run.attempts.diverted & ~run.attempts.spilled)
+        own = select(_own(run), ~_own(run).spilled)
         # What output limits reserve of the bucket comes and goes; from refusal to refusal that is accounted for.
         full = None if capacity is None else saturation.between_refusals(own, capacity, (began, ended))
+        told = None if capacity is None else _account(own, capacity)
         if full is not None and tpm:
-            admitted, tpm = admitted * full.overall / tpm, full.overall
-        absorbed = np.count_nonzero(rates.admitted(own) & (own.sent < began)) - admitted * began
+            # A bucket so shallow that it ran empty in between has drained less than it could.
+            exact = _per_minute(told) or 0.0
+            charged = exact if exact > full.overall * (1 + _EMPTIED) else full.overall
+            admitted, tpm = admitted * charged / tpm, charged
+        if told is not None and told.depth is not None:
+            absorbed = told.depth.value * admitted
+        else:
+            absorbed = _absorbed(np.sort(own.sent[rates.admitted(own) & (own.sent < began)]), began, drain=admitted)
         times = {"constant": 0.0, "poisson": 1.0, "gamma": 1 / load.burstiness}[load.arrivals]
-        found = Saturated(rate=admitted, depth=max(1.0, float(absorbed)), times=times, costs=_costs(own, capacity))
+        found = Saturated(rate=admitted, depth=max(1.0, absorbed), times=times, costs=_costs(own, capacity))
     return Full(
         saturated=found,
         spent=_spent(run, summary),
@@ -138,7 +169,15 @@ def saturation_of(path: Path, *, rate: float, capacity: Capacity | None) -> Full
     )
 
 
-def measured(path: Path, *, rate: float, rules: Sequence[Rule], beside: Sequence[Rule], limit: float | None) -> Tried:
+def measured(
+    path: Path,
+    *,
+    rate: float,
+    rules: Sequence[Rule],
+    beside: Sequence[Rule],
+    limit: float | None,
+    capacity: Capacity | None = None,
+) -> Tried:
     """Read a measuring step.
 
     Args:
@@ -147,6 +186,7 @@ def measured(path: Path, *, rate: float, rules: Sequence[Rule], beside: Sequence
         rules: what it must hold.
         beside: what nobody can judge, shown only.
         limit: the refused ratio that `rules` allow, where they do.
+        capacity: for the weights of tokens; None where they are not known.
 
     Raises:
         MeasurementLost: the run is not valid.
@@ -154,7 +194,7 @@ def measured(path: Path, *, rate: float, rules: Sequence[Rule], beside: Sequence
     run, summary = _read(path)
     metrics = summary["metrics"]
     judged = [(rule, checks.judge(rule, summary)) for rule in rules]
-    others = [row["passed"] for rule, row in judged if rule.metric != "refused.ratio" or limit is None]
+    others = [row["passed"] for rule, row in judged if not is_limit(rule) or limit is None]
     unjudged = [checks.judge(rule, summary) | {"passed": None, "why": "not judged (simulated)"} for rule in beside]
     refused, offered = metrics["refused"]["count"], metrics["requests"]["total"] - metrics["requests"]["unsent"]
     passed = all(row["passed"] for _, row in judged)
@@ -168,6 +208,7 @@ def measured(path: Path, *, rate: float, rules: Sequence[Rule], beside: Sequence
         row=_row(summary, path, rate=rate)
         | {"flat": _is_flat(run, summary["run"]["window_s"])}
         | {"kind": "rate", "passed": passed, "checks": [*(row for _, row in judged), *unjudged], "lost": lost},
+        capacity=None if capacity is None else _per_minute(_account(_own(run), capacity)),
     )
 
 
@@ -207,6 +248,32 @@ def _is_flat(run: Run, window: Sequence[float]) -> bool:
         return True
     change, error = steady.drift(ratio)
     return abs(change) <= max(steady.TOLERANCES[1], steady.CERTAIN * error)
+
+
+def _absorbed(sent: Floats, until: float, *, drain: float) -> float:
+    """Calls that are in a bucket which drains so many a second, and was empty at 0 s and perhaps later."""
+    before = np.arange(len(sent)) - drain * sent
+    return len(sent) - drain * until - min(0.0, float(before.min(initial=0.0)))
+
+
+def _own(run: Run) -> Attempts:
+    """What was sent to the target itself."""
+    return select(run.attempts, ~run.attempts.diverted)
+
+
+def _account(own: Attempts, capacity: Capacity) -> Drained | None:
+    """What refusals say with their retry-after; None where they don't, or what was admitted does not agree with it."""
+    if np.isnan(own.limit[rates.admitted(own)]).any():
+        return None  # what is reserved for these is not published
+    found = drained(
+        ledger(own, capacity.weights), refusals(own), ratio=capacity.weights.output, typed=True, limited=True
+    )
+    return found if found is not None and found.by_retry_after is not None and found.agrees else None
+
+
+def _per_minute(found: Drained | None) -> float | None:
+    """Normalized tokens a minute by the retry-after of refusals."""
+    return None if found is None or found.by_retry_after is None else found.by_retry_after.value * 60
 
 
 def _costs(own: Attempts, capacity: Capacity | None) -> float:
