@@ -8,6 +8,9 @@ import sys
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# For matrices as small as ours a second thread only spins, and takes the core that a run needs.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
 # In a shell's background Ctrl-C is ignored, and would be by all that the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -262,14 +262,14 @@ def test_a_bucket_that_runs_empty_between_429s_is_not_taken_for_a_smaller_one(tm
 
 
 def test_a_burst_that_is_refused_is_no_saturation(tmp_path):
-    ready = capacity_run.prepare(options(tmp_path, rate="38/min", steps=1), {})
+    ready = capacity_run.prepare(options(tmp_path, rate="40/min", steps=1), {})
     asked = replace(ready.asked, capacity=None)
     place = capacity_run.folder.new(tmp_path, "chat", ready.key)
     found = drive.search(asked, place, capacity_run._virtual(ready.prepared, place), print)
     first, second = found.full
 
     assert 0 < first.refused < 0.05
-    assert (first.saturated, second.row["rate"]) == (None, pytest.approx(152))
+    assert (first.saturated, second.row["rate"]) == (None, pytest.approx(160))
     assert second.saturated.rate * 60 == pytest.approx(83.3, rel=0.02)
 
 

@@ -211,29 +211,31 @@ def at(sim, text):
 SHOWN = re.compile(r"<!-- (report|output): (.+?) at (\d+) columns(?:: (.+?))? -->\n```\n.*?```\n", re.DOTALL)
 
 
+@pytest.fixture(scope="module")
+def outputs():
+    """What commands have printed; several sections are shown of some."""
+    return {}
+
+
 @pytest.mark.parametrize("name", [name for name in DOCS if SHOWN.search(TEXTS[name])])
-def test_reports_shown_are_what_the_command_prints(name, tmp_path):
+def test_reports_shown_are_what_the_command_prints(name, outputs, monkeypatch, capsys):
     """A report of a run file, or what a command prints, all of it or the sections that begin with the words named.
 
     `REWRITE_GOLDEN=1 pytest` writes them anew.
     """
+    monkeypatch.chdir(ROOT)
 
     def printed(match):
         kind, what, columns, begins = match.groups()
-        arguments = ["report", (ROOT / name).parent / what] if kind == "report" else shlex.split(what)[1:]
-        env = {**os.environ, "COLUMNS": columns, "PYTHONIOENCODING": "utf-8"}
-        command = [sys.executable, "-m", "ptubench", *arguments]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            encoding="utf-8",
-            check=True,
-            timeout=120,
-            env=env,
-            cwd=tmp_path if arguments[0] == "capacity" else ROOT,  # which leaves a folder of steps
-        )
+        arguments = ["report", str((ROOT / name).parent / what)] if kind == "report" else shlex.split(what)[1:]
+        monkeypatch.setenv("COLUMNS", columns)
+        if (what, columns) not in outputs:
+            assert (call(arguments, monkeypatch) or 0) == 0
+            outputs[what, columns] = capsys.readouterr().out
         words = tuple(word.strip() for word in (begins or "").split(","))
-        shown = "\n\n".join(part for part in done.stdout.rstrip("\n").split("\n\n") if part.startswith(words))
+        shown = "\n\n".join(
+            part for part in outputs[what, columns].rstrip("\n").split("\n\n") if part.startswith(words)
+        )
         return f"{match[0].partition('-->')[0]}-->\n```\n{shown}\n```\n"
 
     current = SHOWN.sub(printed, TEXTS[name])

@@ -61,7 +61,7 @@ def capacity(
         str | None, option("Also say how many PTUs this load needs.", "--for", metavar="RATE", panel=_SEARCH)
     ] = None,
     fresh: Annotated[
-        bool, option("Begin anew, though a search like this one was interrupted.", "--fresh", panel=_SEARCH)
+        bool, option("Begin anew, though a search like this one could go on.", "--fresh", panel=_SEARCH)
     ] = False,
     endpoint: options.Endpoint = None,
     deployment: options.Deployment = None,

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_CAPACITIES = np.linspace(0.88, 1.12, 161)
-_DEPTHS = np.geomspace(0.5, 20_000, 97)
+_CAPACITIES = np.linspace(0.88, 1.12, 81)
+_DEPTHS = np.geomspace(0.5, 20_000, 257)
 _SPREAD = 0.02
 """How far the capacity of the curve may be from what saturation measured, as a standard deviation."""
 _GUESS = 1.0
@@ -95,7 +95,8 @@ def refused(load: Floats, depth: Floats, times: float = 1.0, costs: float = 0.0)
     near = np.abs(exponent) < 1e-6
     safe = np.where(near, 1.0, exponent)
     with np.errstate(over="ignore"):
-        ratio: Floats = np.where(near, (max(_EVEN[0], times) + costs) / (2 * depth), drift / -np.expm1(safe))
+        at_capacity = (max(_EVEN[0], times) + max(_EVEN[1], costs)) / (2 * depth)
+        ratio: Floats = np.where(near, at_capacity, drift / -np.expm1(safe))
     # A bucket of a few calls is too shallow to be seen from afar.
     return np.minimum(ratio, 1.0)
 

@@ -26,6 +26,7 @@ from ptubench.ptu.capacity import Capacity
 from ptubench.record import SPILLED, THROTTLED_IN_BAND, Attempt, Line
 from ptubench.search.curve import Saturated, Seen
 from ptubench.search.steps import check
+from ptubench.units import number_text
 
 LOST = 3.0
 """A step is ended when its refused ratio must be more than so many times the limit, whatever follows."""
@@ -33,6 +34,8 @@ LOST = 3.0
 
 _FEWEST = 4  # batches of a window that a slope needs
 _EMPTIED = 0.01  # share of the capacity that was idle, from which on it is accounted for
+_THROUGHOUT = 0.02  # share by which a bucket that was full all the while may seem to have drained less than it can
+_TOO_SHORT = ("cached_share", "requests")  # reasons that a longer step mends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +71,9 @@ class Full:
     target: dict[str, Any]
     """What answered, as the summary of the run says."""
     tpm_normalized: float | None
-    """Admitted while the bucket was full; None where the weights of tokens are not known."""
+    """Drained while the bucket was full; None where the weights of tokens are not known."""
+    at_least: bool = False
+    """The bucket was not full all the while, so that the capacity may be higher than any refusals tell."""
 
     @property
     def refused(self) -> float:
@@ -143,19 +148,19 @@ def saturation_of(path: Path, *, rate: float, capacity: Capacity | None) -> Full
     run, summary = _read(path)
     metrics, (began, ended) = summary["metrics"], summary["run"]["window_s"]
     admitted, tpm = (metrics["rpm"]["admitted"] or 0.0) / 60, metrics["tpm"]["normalized"]
-    found, load = None, check(run.head.workload)
+    found, at_least, load = None, False, check(run.head.workload)
     if summary["run"]["warmup"]["reason"] == "first_429" and admitted > 0:
         own = select(_own(run), ~_own(run).spilled)
         # What output limits reserve of the bucket comes and goes; from refusal to refusal that is accounted for.
         full = None if capacity is None else saturation.between_refusals(own, capacity, (began, ended))
         told = None if capacity is None else _account(own, capacity)
+        at_least = capacity is not None and full is None
         if full is not None and tpm:
-            # A bucket so shallow that it ran empty in between has drained less than it could.
-            exact = _per_minute(told) or 0.0
-            charged = exact if exact > full.overall * (1 + _EMPTIED) else full.overall
+            charged, at_least = _charged(full, _per_minute(told) or 0.0)
             admitted, tpm = admitted * charged / tpm, charged
-        if told is not None and told.depth is not None:
-            absorbed = told.depth.value * admitted
+        seconds = None if capacity is None or not tpm else _depth(own, capacity, told, drain=tpm / 60)
+        if seconds is not None:
+            absorbed = seconds * admitted
         else:
             absorbed = _absorbed(np.sort(own.sent[rates.admitted(own) & (own.sent < began)]), began, drain=admitted)
         times = {"constant": 0.0, "poisson": 1.0, "gamma": 1 / load.burstiness}[load.arrivals]
@@ -166,6 +171,7 @@ def saturation_of(path: Path, *, rate: float, capacity: Capacity | None) -> Full
         row=_row(summary, path, rate=rate) | {"kind": "saturation", "passed": False, "checks": [], "lost": False},
         target=summary["target"],
         tpm_normalized=None if found is None else tpm,
+        at_least=found is not None and at_least,
     )
 
 
@@ -195,10 +201,17 @@ def measured(
     metrics = summary["metrics"]
     judged = [(rule, checks.judge(rule, summary)) for rule in rules]
     others = [row["passed"] for rule, row in judged if not is_limit(rule) or limit is None]
+    unknown = [row for _, row in judged if row["measured"] is None and not str(row["why"]).startswith("unanswered")]
     unjudged = [checks.judge(rule, summary) | {"passed": None, "why": "not judged (simulated)"} for rule in beside]
     refused, offered = metrics["refused"]["count"], metrics["requests"]["total"] - metrics["requests"]["unsent"]
     passed = all(row["passed"] for _, row in judged)
     lost = summary["run"]["duration_s"] < run.head.window[1] - 0.5
+    if unknown and not lost and all(row["passed"] for row in (row for _, row in judged) if row not in unknown):
+        # What was not measured is not broken either.
+        raise MeasurementLost(
+            f"{path}: `{unknown[0]['rule']}` can't be judged at {number_text(rate * 60)} calls/min ({unknown[0]['why']}); make "
+            "the steps longer with --step, or leave the rule out with --set 'checks=[…]'"
+        )
     return Tried(
         seen=Seen(rate=rate, offered=offered, refused=refused, bursts=_bursts(metrics["refused"], offered)),
         passed=passed,
@@ -217,10 +230,11 @@ def _read(path: Path) -> tuple[Run, dict[str, Any]]:
     summary = summary_of(run)
     validity = summary["validity"]
     if validity["verdict"] == "invalid":
-        why = "; ".join(reason["text"] for reason in validity["reasons"])
-        raise MeasurementLost(
-            f"{path}: this step is not valid ({why}); the steps before it are kept: mend that, and start the command again"
-        )
+        short = [reason for reason in validity["reasons"] if reason["code"] in _TOO_SHORT]
+        # What else a run may do about a window of few calls, a step can't.
+        why = "; ".join(r["text"].partition("; ")[0] if r in short else r["text"] for r in validity["reasons"])
+        way_out = "give longer steps with --step" if short else "mend that, and start the command again"
+        raise MeasurementLost(f"{path}: this step is not valid ({why}); the steps before it are kept: {way_out}")
     return run, summary
 
 
@@ -250,43 +264,10 @@ def _is_flat(run: Run, window: Sequence[float]) -> bool:
     return abs(change) <= max(steady.TOLERANCES[1], steady.CERTAIN * error)
 
 
-def _absorbed(sent: Floats, until: float, *, drain: float) -> float:
-    """Calls that are in a bucket which drains so many a second, and was empty at 0 s and perhaps later."""
-    before = np.arange(len(sent)) - drain * sent
-    return len(sent) - drain * until - min(0.0, float(before.min(initial=0.0)))
-
-
-def _own(run: Run) -> Attempts:
-    """What was sent to the target itself."""
-    return select(run.attempts, ~run.attempts.diverted)
-
-
-def _account(own: Attempts, capacity: Capacity) -> Drained | None:
-    """What refusals say with their retry-after; None where they don't, or what was admitted does not agree with it."""
-    if np.isnan(own.limit[rates.admitted(own)]).any():
-        return None  # what is reserved for these is not published
-    found = drained(
-        ledger(own, capacity.weights), refusals(own), ratio=capacity.weights.output, typed=True, limited=True
-    )
-    return found if found is not None and found.by_retry_after is not None and found.agrees else None
-
-
-def _per_minute(found: Drained | None) -> float | None:
-    """Normalized tokens a minute by the retry-after of refusals."""
-    return None if found is None or found.by_retry_after is None else found.by_retry_after.value * 60
-
-
-def _costs(own: Attempts, capacity: Capacity | None) -> float:
-    """How uneven the costs of calls are: their variance by their mean squared."""
-    served = select(own, rates.admitted(own) & rates.told(own))
-    prompt, completion = served.prompt_tokens, served.completion_tokens
-    if capacity is None:
-        cost = prompt + completion
-    else:
-        weights, cached = capacity.weights, np.nan_to_num(served.cached_tokens)
-        cost = weights.input * (prompt - cached) + weights.cached * cached + weights.output * completion
-    mean = float(cost.mean()) if len(cost) else 0.0
-    return float(cost.var()) / mean**2 if mean > 0 else 0.0
+def spent_of(path: Path) -> Spent:
+    """What a step cost that did not come to its end."""
+    run = load(path)
+    return _spent(run, summary_of(run))
 
 
 def _spent(run: Run, summary: dict[str, Any]) -> Spent:
