@@ -18,7 +18,7 @@ from ptubench.errors import UsageError
 from ptubench.load.plan import make_plan
 from ptubench.results import store
 from ptubench.search import answer as answers
-from ptubench.search import drive, folder, steps
+from ptubench.search import drive, folder, forecast, steps
 from ptubench.search.next import MOST, WITHIN, Goal
 from ptubench.sim import options as sim_options
 from ptubench.target.model import describe
@@ -84,21 +84,23 @@ def prepare(options: CapacityOptions, env: Mapping[str, str]) -> Ready:
     limit = min(limits, default=steps.LIMIT)
     within = _share(options.within)
     key = folder.key(workload, describe(target), virtual=options.virtual)
+    asked = drive.Asked(
+        workload=workload,
+        rules=(*default, *(rule for rule in prepared.rules if rule not in beside)),
+        beside=beside,
+        # Where nothing at all may be refused there is no curve to go by, and none where almost all may.
+        goal=Goal(limit=limit if 0 < limit < 0.9 else None, within=within, most=options.steps or MOST),
+        capacity=prepared.capacity,
+        window=_read("--step", units.duration, options.step),
+        max_time=_read("--max-time", units.duration, options.max_time),
+        max_tokens=_read("--max-tokens", units.count, options.max_tokens),
+        lasting=target.simulate is None,
+    )
+    forecast.check(asked)
     return Ready(
         options=options,
         prepared=prepared,
-        asked=drive.Asked(
-            workload=workload,
-            rules=(*default, *(rule for rule in prepared.rules if rule not in beside)),
-            beside=beside,
-            # Where nothing at all may be refused there is no curve to go by, and none where almost all may.
-            goal=Goal(limit=limit if 0 < limit < 0.9 else None, within=within, most=options.steps or MOST),
-            capacity=prepared.capacity,
-            window=_read("--step", units.duration, options.step),
-            max_time=_read("--max-time", units.duration, options.max_time),
-            max_tokens=_read("--max-tokens", units.count, options.max_tokens),
-            lasting=target.simulate is None,
-        ),
+        asked=asked,
         wanted=_read("--for", units.rate, options.wanted),
         folder=None if options.fresh else folder.unfinished(options.run.results, key, within=within),
         key=key,
@@ -107,7 +109,8 @@ def prepare(options: CapacityOptions, env: Mapping[str, str]) -> Ready:
 
 def dry_run(ready: Ready) -> dict[str, Any]:
     """What would be searched, without sending anything; rates in calls a minute, times in seconds."""
-    asked = ready.asked
+    asked, simulated = ready.asked, ready.prepared.target.simulate
+    depth = None if simulated is None else sim_options.from_mapping(simulated).depth
     return {
         "target": describe(ready.prepared.target),
         "clock": "virtual" if ready.options.virtual else "real",
@@ -118,6 +121,7 @@ def dry_run(ready: Ready) -> dict[str, Any]:
         "within": asked.goal.within,
         "steps": asked.goal.most,
         "step_s": asked.window or asked.workload.duration,
+        "forecast": forecast.forecast(asked, depth=depth),
         "max_time_s": asked.max_time,
         "max_tokens": asked.max_tokens,
         "continues": None if ready.folder is None else str(ready.folder),
@@ -129,7 +133,6 @@ def run(ready: Ready, *, say: Say, watch: Callable[[Progress], None]) -> dict[st
 
     Raises:
         UsageError: the results can't be written, or a step is more than a run can hold.
-        MeasurementLost: a step is not valid, or its records are lost.
         TargetRefused: the target can't be used.
     """
     prepared, results = ready.prepared, ready.options.run.results
@@ -143,7 +146,7 @@ def run(ready: Ready, *, say: Say, watch: Callable[[Progress], None]) -> dict[st
             ready.asked, found, target=describe(prepared.target), virtual=virtual_, wanted=ready.wanted
         )
         told |= {"folder": str(place)}
-        if found.ended != "stopped":
+        if found.ended not in ("stopped", "not_valid"):
             folder.finish(place, told)
     return told
 

@@ -1,5 +1,6 @@
 """What a run tells of a deployment whose figures nobody told, what it can't tell, and what a size makes of it."""
 
+import re
 from collections import Counter
 from datetime import date
 from pathlib import Path
@@ -343,6 +344,7 @@ def test_latency_rules_are_judged_by_measured_latencies(sized, tmp_path):
 
     assert fast["recommended"] == 40
     assert fast["rules"] == []
+    assert re.search(r"ttft\.p50 <= 900ms +6\d\d ms +passed at 40 PTU", shown(render(fast)))
     assert [row["rule"] for row in fast["sizes"][-1]["checks"] if row["passed"]][-1] == "ttft.p50 <= 900ms"
     assert fast["sizes"][-1]["metrics"]["ttft"]["p50"] == pytest.approx(0.65, rel=0.05)
     assert slow["recommended"] is None

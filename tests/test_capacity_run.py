@@ -16,7 +16,7 @@ from ptubench import capacity_run
 from ptubench.capacity_run import CapacityOptions
 from ptubench.cli.capacity import _exit_code
 from ptubench.commands import RunOptions
-from ptubench.errors import MeasurementLost, UsageError
+from ptubench.errors import UsageError
 from ptubench.report import capacity as report
 from ptubench.results import store
 from ptubench.search import drive
@@ -160,10 +160,11 @@ def test_a_step_that_was_no_measurement_is_made_again(tmp_path):
         path.write_bytes(b"".join((*lines[:-1], end)))
         return path
 
-    with pytest.raises(MeasurementLost, match="this step is not valid"):
-        drive.search(ready.asked, place, failing, lambda _: None)
+    found = drive.search(ready.asked, place, failing, lambda _: None)
     answer = capacity_run.run(capacity_run.prepare(options(tmp_path, steps=1), {}), say=print, watch=lambda _: None)
 
+    assert found.ended == "not_valid"
+    assert re.search("this step is not valid .* mend that, and start the command again", found.fault)
     assert answer["folder"] == str(place)
     assert (len(answer["steps"]), answer["spent"]["steps_read"]) == (2, 0)
 
@@ -191,22 +192,40 @@ def test_no_step_is_begun_that_would_go_beyond_a_bound(tmp_path):
     assert answer["spent"]["seconds"] <= 45 * 60
     assert other["spent"]["tokens"] <= 3e6
     assert answer["result"] is not None
-    assert any("interval is wider" in note for note in answer["notes"])
+    assert any("the interval is wider" in note for note in answer["notes"])
 
 
-def test_where_not_even_saturation_fits_there_is_no_rate(tmp_path):
-    answer = searched(options(tmp_path, max_time="1m"))
+def test_where_saturation_does_not_fit_nothing_is_claimed(tmp_path):
+    answer = searched(options(tmp_path, simulate="gpt-4.1:50,depth=100", max_time="11m"))
 
-    assert (answer["ended"], answer["result"], answer["steps"]) == ("max_time", None, [])
-    assert _exit_code(answer) == 3
-    assert "none found" in _text(answer)
+    assert (answer["ended"], answer["result"], answer["capacity"]) == ("max_time", None, None)
+    assert _exit_code(answer) == 4
+    assert "not known: no rate was measured" in _text(answer)
+    assert "the bound was reached before the deployment was saturated" in _text(answer)
+
+
+def test_only_a_search_that_is_over_says_that_no_rate_passes(quick):
+    _, answer, _ = quick
+    none = answer | {"result": None}
+
+    assert [_exit_code(none | {"ended": ended}) for ended in ("completed", "max_time", "not_valid")] == [3, 4, 4]
+    assert _exit_code(answer | {"ended": "max_tokens"}) == 0
+
+
+def test_a_dry_run_says_what_it_may_take(tmp_path):
+    plan = capacity_run.dry_run(capacity_run.prepare(options(tmp_path, steps=6), {}))
+    whole = searched(options(tmp_path, steps=6, within="0.5%"))
+
+    assert plan["forecast"]["depth_s"] == 10
+    assert plan["forecast"]["seconds"] == pytest.approx(whole["spent"]["seconds"], rel=0.2)
+    assert plan["forecast"]["tokens"] == pytest.approx(whole["spent"]["tokens"], rel=0.2)
 
 
 def test_a_search_that_a_bound_ended_goes_on_with_a_larger_one(tmp_path):
-    none, some, more = (searched(options(tmp_path, max_time=time)) for time in ("1m", "20m", "50m"))
+    some, more = (searched(options(tmp_path, max_time=time)) for time in ("20m", "50m"))
 
-    assert none["folder"] == some["folder"] == more["folder"]
-    assert [len(one["steps"]) for one in (none, some)] == [0, 1]
+    assert some["folder"] == more["folder"]
+    assert len(some["steps"]) == 1
     assert len(more["steps"]) > 2
     assert (some["spent"]["steps_read"], more["spent"]["steps_read"]) == (0, 1)
 
@@ -229,7 +248,7 @@ def test_a_saturation_that_a_bound_cut_short_is_made_again(tmp_path):
 
 
 def test_two_searches_do_not_share_a_folder(tmp_path):
-    searched(options(tmp_path, max_time="1m"))
+    searched(options(tmp_path, max_time="12m"))
     ready = capacity_run.prepare(options(tmp_path, max_time="1h"), {})
 
     with (
@@ -259,6 +278,69 @@ def test_a_bucket_that_runs_empty_between_429s_is_not_taken_for_a_smaller_one(tm
     answer = searched(options(tmp_path, simulate="gpt-4.1:5,depth=10", rate="6/min", steps=1))
 
     assert answer["capacity"]["of_published"] == pytest.approx(1, rel=0.01)
+
+
+def test_a_bucket_of_less_than_a_call_is_bounded_by_what_its_429s_tell(tmp_path):
+    of = options(tmp_path, simulate="gpt-4.1:60,depth=1", steps=1, step="2m")
+    answer = searched(replace(of, run=replace(of.run, workload="rag")))
+    capacity = answer["capacity"]
+
+    assert capacity["tpm_admitted"] < 120_000
+    assert 150_000 < capacity["tpm_normalized"] < 184_000
+    assert capacity["at_least"]
+    assert "at least" in _text(answer)
+    assert any("the bucket was not full all the while" in note for note in answer["notes"])
+
+
+@pytest.mark.parametrize("depth", [10, 30])
+def test_a_bucket_is_as_deep_as_the_first_429_says(tmp_path, depth):
+    answer = searched(options(tmp_path, simulate=f"gpt-4.1:50,depth={depth}", steps=1, step="1m"))
+
+    assert answer["capacity"]["depth_s"] == pytest.approx(depth, rel=0.01)
+
+
+def test_steps_at_low_rates_are_long_enough_for_the_rules(tmp_path):
+    simulate = TargetOptions(simulate="gpt-4.1:60,depth=1,jitter=0")
+    of = options(tmp_path, target=simulate, steps=1, step="1m", overrides=("checks=['e2e.p95 <= 60s']",))
+    ready = capacity_run.prepare(of, {})
+    asked = replace(ready.asked, rules=(*ready.asked.rules, *ready.asked.beside), beside=())
+    place = capacity_run.folder.new(tmp_path, "chat", ready.key)
+    said = []
+    found = drive.search(asked, place, capacity_run._virtual(ready.prepared, place), said.append)
+
+    assert found.fault is None
+    assert found.tried[0].row["checks"][-1]["measured"] is not None
+    assert any("a shorter window would hold too few calls" in line for line in said)
+
+
+def test_a_step_too_short_to_be_a_measurement_ends_the_search_with_what_is_known(tmp_path):
+    of = options(tmp_path, simulate="gpt-4.1:60,depth=1", step="30s")
+    answer = searched(replace(of, run=replace(of.run, workload="rag")))
+    rates = [step for step in answer["steps"] if step["kind"] == "rate"]
+
+    assert (answer["ended"], _exit_code(answer)) == ("not_valid", 4)
+    assert "came from the cache" in answer["fault"]
+    assert answer["fault"].endswith("the steps before it are kept: give longer steps with --step")
+    assert "salt" not in answer["fault"]
+    assert len(answer["curve"]) == len(rates) > 0
+    assert f"1 saturating step, {len(rates)} rate" in _text(answer)
+
+
+def test_what_an_interrupted_step_cost_is_counted(tmp_path):
+    ready = capacity_run.prepare(options(tmp_path, steps=1), {})
+    place = capacity_run.folder.new(tmp_path, "chat", ready.key)
+    real = capacity_run._virtual(ready.prepared, place)
+
+    def stopped(order):
+        path = real(order)
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-100]))
+
+    found = drive.search(ready.asked, place, stopped, print)
+    told = capacity_run.answers.answer(ready.asked, found, target={}, virtual=True, wanted=None)
+
+    assert (found.ended, told["spent"]["steps_interrupted"]) == ("stopped", 1)
+    assert told["spent"]["seconds"] > 60
+    assert told["spent"]["tokens"] > 100_000
 
 
 def test_a_burst_that_is_refused_is_no_saturation(tmp_path):
@@ -327,6 +409,11 @@ def test_a_real_target_is_not_driven_to_its_limit_unasked(tmp_path):
         ({"within": "90%"}, "--within 90%: write a share from 0.5% to 50%"),
         ({"step": "10"}, "--step: `10` is not a duration"),
         ({"max_tokens": "many"}, "--max-tokens: `many` is not a whole number"),
+        ({"max_time": "1m"}, "--max-time 1m: saturating the deployment alone takes 10m after the first 429, and may"),
+        ({"max_tokens": "10k"}, "--max-tokens 10,000: saturating the deployment alone takes about 1,300,000 after"),
+        ({"step": "30s", "simulate": None, "overrides": ("checks=['ttft.p95 <= 1s']",), "virtual": False,
+          "target": TargetOptions(simulate="gpt-4.1:50")},
+         "--step 30s: `ttft.p95 <= 1s` needs 72 calls, and a step will measure about 42; give --step 1m11s or leave"),
         ({"wanted": "45"}, "--for: `45` is not a rate"),
         ({"overrides": ("load={concurrency: 4}", "checks=[]")}, "a capacity is searched at constant call rates"),
     ],

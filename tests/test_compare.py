@@ -172,6 +172,50 @@ def test_a_percentile_that_neither_answered_is_not_comparable():
     assert found["failed.ratio"]["word"] == WORSE
 
 
+def diverting(every=3, luck=2):
+    """A run whose every third call got a 429 and was answered by a second target, slowly."""
+    head, *rest = lines(luck, refused=range(0, COUNT, every), **policy("divert"))
+    gathering = Gathering(head)
+    for line in rest:
+        gathering.add(line)
+        if getattr(line, "status", None) == 429:
+            due = line.scheduled
+            gathering.add(runs.ok(line.index, due, attempt=2, sent=due + 0.01, ttft=2.0, e2e=3.0, diverted=True))
+    return gathering.run()
+
+
+def test_what_a_policy_is_for_has_a_row():
+    found = rows(made(1, refused=range(0, COUNT, 3)), diverting())
+
+    assert found["ok.ratio"]["values"] == [133 / 200, 1]
+    assert found["throttled.ratio"]["values"] == [67 / 200, 0]
+    assert found["ok.ratio"]["word"] == found["throttled.ratio"]["word"] == BETTER
+    assert found["refused.ratio"]["word"] == SAME
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_latencies_of_everything_offered_are_not_compared_with_those_of_a_part(plain, swap):
+    found = rows(*([diverting(), plain] if swap else [plain, diverting()]))
+    own = ["200 of 200 calls", "133 of 200 calls"]
+
+    for name in ("ttft_scheduled.p50", "e2e_scheduled.p95"):
+        assert found[name]["word"] == UNKNOWN
+        assert found[name]["why"] == f"{' beside '.join(own[:: -1 if swap else 1])}, the diverted and spilled left out"
+    assert found["ttft.p50"]["word"] != UNKNOWN
+
+
+def test_what_others_answered_is_said_with_its_latency(plain):
+    found = compare_runs([plain, diverting()], PRICES)
+    text = " ".join(shown(report.render(found)).split())
+
+    assert [run["elsewhere"] for run in found["runs"]] == [
+        {},
+        {"diverted": {"requests": 67, "ok": 67, "ttft": pytest.approx(2), "e2e": pytest.approx(3)}},
+    ]
+    assert "67 calls diverted, 67 of them answered, ttft p50 2.00 s, e2e p50 3.00 s; latencies, rates and cost" in text
+    assert max(map(len, shown(report.render(found)).splitlines())) <= 80
+
+
 def test_a_percentile_at_the_edge_of_the_answered_has_an_open_interval(plain):
     other = made(2, unanswered=range(0, COUNT, 21))
     row = rows(plain, other, headlines=["e2e.p95"])["e2e.p95"]
@@ -185,7 +229,7 @@ def test_a_percentile_at_the_edge_of_the_answered_has_an_open_interval(plain):
 def test_every_headline_has_a_unit_and_a_direction_or_none_on_purpose():
     neutral = {"rpm.offered", "tpm.cached", "utilization.estimated.mean", "utilization.simulated.mean"}
     neutral |= {"utilization.monitor.mean"}
-    units = names.units() | {"rpm.per_ptu": "per minute"}
+    units = names.units() | {"rpm.per_ptu": "per minute", "ok.ratio": "share"}
 
     assert [name for name in HEADLINES if name not in units] == []
     assert {name for name in HEADLINES if names.better(name) is None} == neutral
@@ -284,14 +328,33 @@ def test_pairs_are_of_the_same_index_in_whatever_order_they_were_due(plain):
     [
         ({"seed": 3}, "the seeds differ (0 and 3)"),
         ({"window": (30.0, 70.0)}, "the windows have only 133 of 200 requests in common"),
-        (
-            {"workload_hash": "1", "throttling": msgspec.structs.replace(runs.WORKLOAD.throttling, on_429="retry")},
-            "the workloads differ in throttling.on_429",
-        ),
     ],
 )
 def test_why_requests_are_not_paired_is_said(plain, other, because):
     assert compared(plain, made(2, **other))["unpaired_because"] == because
+
+
+def policy(on_429, **changes):
+    """What makes it another workload file by its policy alone."""
+    return {
+        "workload_hash": on_429,
+        "throttling": msgspec.structs.replace(runs.WORKLOAD.throttling, on_429=on_429),
+    } | changes
+
+
+def test_another_policy_sends_the_same_calls_and_they_are_paired(plain):
+    found = compared(plain, made(2, **policy("retry")))
+
+    assert (found["paired"], found["unpaired_because"]) == (True, None)
+    assert found["workload_keys"] == ["throttling.on_429"]
+
+
+def test_another_policy_with_files_of_unknown_content_is_not_paired():
+    own = {"classes": (msgspec.structs.replace(runs.WORKLOAD.classes[0], messages=Messages(file="prompts.jsonl")),)}
+
+    assert compared(made(1, **own), made(2, **policy("retry", **own)))["unpaired_because"] == (
+        "the workloads differ in throttling.on_429, and whether their files held the same is not stored"
+    )
 
 
 def test_pairing_makes_the_interval_of_alike_requests_narrower(plain):
@@ -556,7 +619,16 @@ def test_the_table_of_two_runs(tmp_path, monkeypatch):
 def test_the_table_of_an_unanswered_percentile_still_fits(plain):
     text = shown(report.render(compare_runs([plain, made(2, unanswered=range(0, COUNT, 8))], PRICES)))
 
-    assert "unanswered" in text
+    assert "never: the percentile lands on a call that was unanswered" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_table_of_two_unanswered_percentiles_wraps_no_word():
+    both = [made(luck, refused=range(0, COUNT, 9), ttft=1 + luck) for luck in (1, 2)]
+    text = shown(report.render(compare_runs(both, PRICES)))
+
+    assert re.search(r"^ttft_scheduled p95 +never +never +– +not comparable$", text, re.MULTILINE)
+    assert not re.search(r"^ +(shown|comparable)$", text, re.MULTILINE)
     assert max(map(len, text.splitlines())) <= 80
 
 
@@ -601,10 +673,10 @@ def test_the_baseline_may_be_any_of_them(files, monkeypatch, capsys):
 
 def test_a_baseline_that_stands_among_the_runs_is_taken_once(files, monkeypatch, capsys):
     monkeypatch.chdir(files[0].parent)
-    call(monkeypatch, "a.jsonl", "a.jsonl", "b.jsonl", "--baseline", "a.jsonl", "--json")
+    call(monkeypatch, "a.jsonl", "b.jsonl", "--baseline", "a.jsonl", "--json")
     found = json.loads(capsys.readouterr().out)
 
-    assert [run["file"] for run in found["runs"]] == ["a.jsonl", "a.jsonl", "b.jsonl"]
+    assert [run["file"] for run in found["runs"]] == ["a.jsonl", "b.jsonl"]
 
 
 @pytest.mark.parametrize(
@@ -612,6 +684,10 @@ def test_a_baseline_that_stands_among_the_runs_is_taken_once(files, monkeypatch,
     [
         (["a.jsonl"], "error: compare: one run is no comparison; name two or more run files, the baseline first\n"),
         (["a.jsonl", "gone.jsonl"], "gone.jsonl"),
+        (
+            ["a.jsonl", "./a.jsonl"],
+            "error: compare: a.jsonl is named twice, and a run does not differ from itself; name each run file once\n",
+        ),
         (["a.jsonl", "other.jsonl"], "unlike workloads, which differ in duration; compare runs of one workload"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 
 import runs
 from goldens import shown
+from ptubench.distributions import mean
 from ptubench.errors import UsageError
 from ptubench.load import demand
 from ptubench.load.plan import make_plan
@@ -16,6 +17,7 @@ from ptubench.report import size_money
 from ptubench.size.answer import answer
 from ptubench.size.asked import SizeOptions, ask
 from ptubench.size.draws import draws
+from ptubench.workload.model import Lognormal
 from ptubench.workload.read import read
 from trials import workload
 
@@ -103,6 +105,58 @@ def test_the_mean_is_that_of_the_rate_and_the_busiest_minute_that_of_the_draw(si
     assert drawn["ptu_headroom"]["global"] == [35, 45]
     assert drawn["held"] >= 90
     assert told["money"]["pay_as_you_go"]["per_hour"] == pytest.approx(45 * 60 * (1000 * 2 + 200 * 8) / 1e6)
+
+
+def test_mean_cached_share_and_price_are_over_all_draws_and_not_of_the_busy_one(sized):
+    text = CHAT.replace("prompt_tokens: 1000", "prompt_tokens: {mean: 4000, p95: 9000}\ncached: {tokens: 2048}")
+    told = sized(text, simulation=False)
+    formula = told["formula"]
+    prompt = mean(Lognormal(mean=4000, p95=9000), least=2048 + 32)
+    like = workload(prompt_tokens={"mean": 4000, "p95": 9000}, cached={"tokens": 2048})
+
+    assert formula["prompt_tokens"] == pytest.approx(prompt, rel=0.01)
+    assert formula["cached_share"] == pytest.approx(2048 / prompt, rel=0.01)
+    assert formula["tpm_mean"] == pytest.approx(45 * (prompt - 2048 + 4 * 200), rel=0.01)
+    assert told["cached"][1]["share"] == formula["cached_share"]
+    assert formula["tpm_peak"] == pytest.approx(peak(like, formula["draws"]["seed"]))
+    assert told["money"]["pay_as_you_go"]["per_hour"] == pytest.approx(
+        45 * 60 * ((prompt - 2048) * 2 + 2048 * 0.5 + 200 * 8) / 1e6, rel=0.01
+    )
+
+
+def test_where_the_formula_says_another_size_the_report_says_which_decides(sized):
+    told = sized("".join((CHAT, "checks: [utilization.simulated.peak_minute <= 70%]\n")))
+    said = told["types"]["global"]["ptu_headroom"]
+    other = told | {"types": {"global": told["types"]["global"] | {"ptu_headroom": told["recommended"] + 5}}}
+
+    assert {told["recommended"], said} <= {size["ptu"] for size in told["sizes"]}
+    assert f"the simulation decides: {told['recommended']} PTU, where the formula says" in shown(
+        report.render(other), width=400
+    )
+    assert ("the simulation decides" in shown(report.render(told), width=400)) == (told["recommended"] != said)
+
+
+def test_refusals_that_depend_on_the_depth_are_said_where_headroom_decides(sized, tmp_path):
+    busy = "".join(
+        f"2026-11-20T10:{minute:02},{calls},{calls}000,0,{calls}00\n" for minute, calls in enumerate((60, 160, 60))
+    )
+    (tmp_path / "usage.csv").write_text(USAGE + busy, encoding="utf-8")
+    told = sized(workload=None, usage=tmp_path / "usage.csv")
+    view = shown(report.render(told), width=400)
+
+    assert told["depends_on_depth"] is False
+    assert "; the headroom of the busiest minute decides, and what is refused does depend on the depth: 0 % to " in view
+    assert view.count("too small") == sum(not size["passed"] for size in told["sizes"])
+
+
+def test_a_headroom_without_its_percent_sign_is_understood_in_the_message(sized):
+    with pytest.raises(UsageError, match="did you mean `90%`"):
+        sized(headroom="90")
+
+
+def test_a_usage_file_that_is_not_there_is_not_called_a_trace(sized, tmp_path):
+    with pytest.raises(UsageError, match="the usage file can't be read"):
+        sized(workload=None, usage=tmp_path / "none.csv")
 
 
 def test_the_spread_stands_beside_the_answer(sized):

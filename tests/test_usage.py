@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.text import Text
 
 from ptubench.errors import UsageError
 from ptubench.load import traces
@@ -239,7 +240,7 @@ def shown(told, width=80):
     console = text.console()
     console.width = width
     with console.capture() as capture:
-        console.print(block.usage(told))
+        console.print(block.usage(told, {size["ptu"]: Text("enough") for size in told["sizes"]}))
     return capture.get()
 
 

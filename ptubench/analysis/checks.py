@@ -106,10 +106,9 @@ def unsupported(rule: Rule, expected: int | None) -> str | None:
         rule: a rule on anything.
         expected: requests that the window will hold; None where the plan does not tell (a closed loop).
     """
-    name, _, statistic = rule.metric.rpartition(".")
-    known = names.DISTRIBUTIONS.get(name)
-    needed = NEEDED.get(statistic, 0)
-    if known is None or not known.per_request or expected is None or expected >= needed:
+    name = rule.metric.rpartition(".")[0]
+    needed = calls_needed(rule)
+    if expected is None or expected >= needed:
         return None
     possible = [percentile for percentile in NEEDED if NEEDED[percentile] <= expected]
     lower = f", or judge `{name}.{possible[-1]}`" if possible else ""
@@ -118,6 +117,13 @@ def unsupported(rule: Rule, expected: int | None) -> str | None:
         f"`{rule.text}`: {rule.metric} needs {needed:,} measured calls; this workload will measure about {expected:,}; "
         f"make the duration or the rate {times}larger{lower}, or drop the rules with --set 'checks=[]'"
     )
+
+
+def calls_needed(rule: Rule) -> int:
+    """Measured calls without which the rule can't be judged; 0 where any number will do."""
+    name, _, statistic = rule.metric.rpartition(".")
+    known = names.DISTRIBUTIONS.get(name)
+    return NEEDED.get(statistic, 0) if known is not None and known.per_request else 0
 
 
 def _unit(metric: str, where: str, text: str) -> str:

@@ -102,7 +102,9 @@ SCALARS = {
 """Every other number of `metrics` by its path, and its unit."""
 
 BETTER: dict[str, Better] = {
+    "ok.ratio": "higher",
     "refused.ratio": "lower",
+    "throttled.ratio": "lower",
     "failed.ratio": "lower",
     "slo.ratio": "higher",
     "rpm.admitted": "higher",
@@ -116,7 +118,7 @@ BETTER: dict[str, Better] = {
     "tpm.of_published": "higher",
     "cost.per_million_tokens": "lower",
 }
-"""Which way is better, of those of `SCALARS` where one is; `rpm.per_ptu` is a figure of comparisons only."""
+"""Which way is better, of those of `SCALARS` where one is; `ok.ratio` and `rpm.per_ptu` are figures of comparisons only."""
 
 FINISHES = ("stop", "length", "content_filter", "tool_calls", "function_call", "none")
 

@@ -93,7 +93,7 @@ def capacity(
     interrupted search goes on where it stopped.
 
     Exit codes: 0 a rate was found, 2 usage or workload, 3 no rate passes,
-    4 a step is not valid, 5 the target refused, 130 stopped by a signal.
+    4 nothing was measured that tells, 5 the target refused, 130 stopped by a signal.
     """
     from ptubench import capacity_run
     from ptubench.commands import RunOptions
@@ -158,6 +158,10 @@ def capacity(
         from ptubench.report import capacity as report
 
         print_view(report.render(answer))
+    if answer["fault"] is not None:
+        from ptubench.report import text
+
+        text.console(stderr=True).print(text.untrusted(f"error: {answer['fault']}", limit=1000), soft_wrap=True)
     if code := _exit_code(answer):
         raise typer.Exit(code)
 
@@ -208,4 +212,9 @@ def _run(ready: Any) -> dict[str, Any]:
 def _exit_code(answer: dict[str, Any]) -> int:
     if answer["ended"] == "stopped":
         return Exit.STOPPED
-    return Exit.GOOD if answer["result"] is not None else Exit.CHECK
+    if answer["ended"] == "not_valid":
+        return Exit.INVALID
+    if answer["result"] is not None:
+        return Exit.GOOD
+    # That no rate passes is only known once the search was over.
+    return Exit.CHECK if answer["ended"] == "completed" else Exit.INVALID

@@ -40,9 +40,8 @@ def compare(
     from ptubench.ptu import prices as list_prices
 
     if baseline is not None:
-        # Named among the runs too, it is not one of the others; a run may still be compared with itself.
-        named = next((place for place, run in enumerate(runs) if run.resolve() == baseline.resolve()), None)
-        runs = [baseline, *(run for place, run in enumerate(runs) if place != named)]
+        # Named among the runs too, it is not one of the others.
+        runs = [baseline, *(run for run in runs if run.resolve() != baseline.resolve())]
     table = list_prices.shipped() if prices is None else list_prices.load(prices)
     with _said_later() as say:
         found = compared(runs, table, force=force, say=say)

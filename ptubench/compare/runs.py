@@ -20,7 +20,7 @@ from ptubench.analysis.gather import load
 from ptubench.compare import differences, unlike
 from ptubench.compare.differences import Difference, Draw
 from ptubench.compare.published import published
-from ptubench.compare.side import FIGURES, HEADLINES, RATES, SHARES, Rates, Side, side
+from ptubench.compare.side import FIGURES, HEADLINES, OF_ALL, RATES, SHARES, Rates, Side, side
 from ptubench.errors import UsageError
 from ptubench.ptu.prices import Prices
 from ptubench.secret import shown
@@ -62,8 +62,9 @@ def compare(paths: Sequence[Path], prices: Prices, *, force: bool = False, say: 
         say: is told what is being done.
 
     Raises:
-        UsageError: a file can't be read, a run is invalid, or, without `force`, two are not alike.
+        UsageError: a file is named twice or can't be read, a run is invalid, or, without `force`, two are not alike.
     """
+    _check_named_once(paths)
     runs = []
     for path in paths:
         say(f"reading {shown(path, most=120)}")
@@ -192,6 +193,8 @@ def judge(found: Difference, better: names.Better | None) -> str:
 
 def unit_of(name: str, currency: str) -> str:
     """The unit of a headline (`analysis.names`); of money the currency of the table of prices."""
+    if name in SHARES:
+        return "share"
     return currency if name.startswith("cost.") else names.units().get(name, "per minute")
 
 
@@ -204,7 +207,21 @@ def _incomparable(name: str, found: Pair, values: tuple[float | str, float | str
         return "told per minute, without an interval"
     if name in RATES and unlike.unlike(found.keys):
         return "not the same load"
+    if name.partition(".")[0] in OF_ALL and any(one.own < len(one.offered) for one in found.sides):
+        # What was answered elsewhere would have been the slowest: without it the target looks fast.
+        own = " beside ".join(f"{one.own:,} of {len(one.offered):,} calls" for one in found.sides)
+        return f"{own}, the diverted and spilled left out"
     return None
+
+
+def _check_named_once(paths: Sequence[Path]) -> None:
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise UsageError(
+                f"compare: {shown(path, most=120)} is named twice, and a run does not differ from itself; name each run file once"
+            )
+        seen.add(path.resolve())
 
 
 def _check_valid(one: Side) -> None:
@@ -270,11 +287,27 @@ def described(one: Side, found: Pair | None = None) -> dict[str, Any]:
             "why": one.price if isinstance(one.price, str) else None,
         },
         "published_target": published(one),
+        "elsewhere": _elsewhere(one),
         "paired": None if found is None else found.paired,
         "unpaired_because": None if found is None else found.unpaired_because,
         "common_requests": len(found.draws[1].rows) if found is not None and found.paired else None,
         "workload_keys": [] if found is None else found.keys,
         "differences": [] if found is None else unlike.differences(*found.sides),
+    }
+
+
+def _elsewhere(one: Side) -> dict[str, dict[str, Any]]:
+    """{requests, ok, ttft, e2e} of what was diverted and what was spilled, the latencies as medians in seconds; empty where nothing was."""
+    groups = {name: one.summary["groups"].get(name) for name in ("diverted", "spilled")}
+    return {
+        name: {
+            "requests": group["requests"]["total"],
+            "ok": group["requests"]["ok"],
+            "ttft": group["ttft"]["p50"],
+            "e2e": group["e2e"]["p50"],
+        }
+        for name, group in groups.items()
+        if group is not None
     }
 
 

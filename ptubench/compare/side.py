@@ -12,7 +12,7 @@ import numpy as np
 
 from ptubench.analysis import rates
 from ptubench.analysis import requests as per_request
-from ptubench.analysis.columns import OK, Bools, Floats, Run, select
+from ptubench.analysis.columns import OK, THROTTLED, Bools, Floats, Run, select
 from ptubench.analysis.metrics import due
 from ptubench.analysis.requests import Requests
 from ptubench.analysis.summary import summary_of
@@ -32,9 +32,13 @@ LATENCIES = {
     "e2e_scheduled": ("p50", "p95"),
 }
 """Distributions, and which of their percentiles are headlines."""
+OF_ALL = ("ttft_scheduled", "e2e_scheduled")
+"""Those that count every call that was offered, whatever became of it, but not what others answered."""
 
 SHARES: dict[str, Callable[["Side"], Bools]] = {
+    "ok.ratio": lambda side: side.offered.ok,
     "refused.ratio": lambda side: side.offered.refused,
+    "throttled.ratio": lambda side: side.offered.outcome == THROTTLED,
     "failed.ratio": lambda side: side.offered.failed,
     "slo.ratio": lambda side: side.met_slo,
 }
@@ -130,6 +134,11 @@ class Side:
         assert found is not None  # noqa: S101 - the summary found one in the same
         return found
 
+    @cached_property
+    def own(self) -> int:
+        """How many of the offered requests were neither diverted nor spilled."""
+        return int(np.count_nonzero(self.offered.by_target))
+
     @property
     def met_slo(self) -> Bools:
         """Which requests met all of the workload's SLO."""
@@ -177,6 +186,8 @@ class Side:
         distribution, _, percentile = name.rpartition(".")
         if distribution in LATENCIES:
             return _percentile(metrics[distribution], percentile)
+        if name == "ok.ratio":
+            return float(self.offered.ok.mean()) if len(self.offered) else "not measured"
         if name in SHARES:
             ratio = metrics[distribution]["ratio"]
             return "not measured" if ratio is None else float(ratio)

@@ -121,8 +121,11 @@ def unpaired_because(first: Side, second: Side, *, common: int, found: list[str]
         common: how many indices both offered in their windows.
         found: the keys in which their workloads differ.
     """
-    if found:
+    if unlike(found):
         return f"the workloads differ in {', '.join(found)}"
+    if found and any(files(side.run.head.workload) for side in (first, second)):
+        # Only the hash knows what was in the files, and the policy is a part of it.
+        return f"the workloads differ in {', '.join(found)}, and whether their files held the same is not stored"
     seeds = [side.run.head.seed for side in (first, second)]
     if seeds[0] != seeds[1]:
         return f"the seeds differ ({seeds[0]} and {seeds[1]})"

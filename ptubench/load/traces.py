@@ -140,15 +140,19 @@ def _lines(file: str, header: str | None) -> Iterator[tuple[int, str]]:
     try:
         text = Path(file).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UsageError(f"{file}: the trace can't be read: {error.strerror}") from None
+        raise UsageError(f"{file}: the {_called(header)} can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{file}: the trace is not UTF-8 text") from None
+        raise UsageError(f"{file}: the {_called(header)} is not UTF-8 text") from None
     numbered = ((number, line.strip()) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
     if header is not None:
         number, first = next(numbered, (1, ""))
         if first.replace(" ", "") != header:
             raise UsageError(f"{file}:{number}: the first line must be `{header}`")
     return numbered
+
+
+def _called(header: str | None) -> str:
+    return "usage file" if header == USAGE_HEADER else "trace"
 
 
 def _azure(line: str) -> Row:

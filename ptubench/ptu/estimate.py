@@ -22,7 +22,7 @@ def formula(demand: Demand, one: Capacity, *, headroom: float, sizes: Sizes | No
 
     Returns:
         mean_rpm, peak_rpm: calls a minute; the mean is that of the rate that was asked for, where one was.
-        prompt_tokens, cached_tokens, completion_tokens: means of a call; None where no calls were counted.
+        prompt_tokens, cached_tokens, completion_tokens: means of a call, over all draws; None where no calls were counted.
         cached_share: of the prompt tokens.
         tpm_mean, tpm_peak: normalized tokens a minute.
         raw_mean, raw, raw_headroom: PTU for the mean, for the busiest minute, and for it at the headroom's share.
@@ -34,7 +34,7 @@ def formula(demand: Demand, one: Capacity, *, headroom: float, sizes: Sizes | No
     need = sizing.need(demand, one, headroom=headroom)
     return {
         "mean_rpm": calls * demand.scale / demand.minutes,
-        "peak_rpm": float(demand.calls.max()),
+        "peak_rpm": float(demand.calls[demand.judged].max()),
         "prompt_tokens": prompt / calls if calls else None,
         "cached_tokens": cached / calls if calls else None,
         "cached_share": cached / prompt if prompt else 0.0,

@@ -1,6 +1,7 @@
 """What the run of `ptubench size --from` told, on a terminal. JSON of `calibrate.findings.plain` in; computes nothing."""
 
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,6 +11,8 @@ from rich.text import Text
 from ptubench.report.text import sheet, untrusted
 from ptubench.units import number_text, seconds_text, share_text
 
+_LINE = 74
+"""Cells that a path may take."""
 _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("capacity_tpm", "capacity, tokens/min", number_text),
     ("capacity_tpm_by_retry_after", "  by retry-after", number_text),
@@ -46,7 +49,7 @@ def calibration(told: Mapping[str, Any]) -> RenderableType:
 def _lines(told: Mapping[str, Any]) -> list[RenderableType]:
     """Which run it was, and a sentence for each thing that it can't tell."""
     lines: list[RenderableType] = [
-        Text.assemble(("of ", "dim"), untrusted(str(told["file"]), "dim", limit=200), (_basis(told), "dim"))
+        Text.assemble(("of ", "dim"), untrusted(_place(str(told["file"])), "dim", limit=_LINE), (_basis(told), "dim"))
     ]
     if told["found"]["depth_s"] is not None:
         before = "the depth is right if nobody had called for a while when the run began; else it is deeper"
@@ -57,6 +60,11 @@ def _lines(told: Mapping[str, Any]) -> list[RenderableType]:
             grid.add_row(Text("-"), untrusted(sentence, limit=400))
         lines += [Text("It can't tell", style="dim"), grid]
     return lines
+
+
+def _place(file: str) -> str:
+    """The path of the run; where it is longer than a line only its name, which else would be broken in two."""
+    return file if len(file) <= _LINE else f"…/{PurePath(file).name}"
 
 
 def _basis(told: Mapping[str, Any]) -> str:

@@ -13,9 +13,12 @@ from ptubench.units import duration_text, number_text, seconds_text, share_text
 Answer = Mapping[str, Any]
 
 _ENDED = {
-    "max_time": "stopped before --max-time was used up",
-    "max_tokens": "stopped before --max-tokens were used up",
-    "not_saturated": "no 429 came, however high the rate: there is no capacity to find",
+    "max_time": "another step would have taken more than --max-time: give a larger one, and the search goes on",
+    "max_tokens": "another step would have cost more than --max-tokens: give a larger one, and the search goes on",
+    "never_full": "the bound was reached before the deployment was saturated, which alone may take as long as --dry-run says: "
+    "give a larger one, and the search goes on",
+    "not_valid": "the last step is no measurement: the answer is what the steps before it say",
+    "not_saturated": "too few 429s came up to the highest rate that was tried; where more should be, begin higher with --rate",
     "stopped": "interrupted: the same command goes on from here",
 }
 _NOTHING = {
@@ -52,6 +55,7 @@ def planned(plan: Mapping[str, Any]) -> RenderableType:
     grid.add_row(
         "then", Text(f"at most {most} rates, until ±{share_text(plan['within'])}; each measured for {length} or more")
     )
+    grid.add_row("takes", Text(_forecast(plan["forecast"])))
     for rule in plan["rules"]:
         grid.add_row("rule", untrusted(rule, limit=200))
     for rule in plan["not_judged"]:
@@ -63,6 +67,16 @@ def planned(plan: Mapping[str, Any]) -> RenderableType:
     if plan["continues"] is not None:
         grid.add_row("continues", untrusted(plan["continues"], limit=400))
     return Encodable(grid)
+
+
+def _forecast(told: Mapping[str, Any]) -> str:
+    tokens = "" if told["tokens"] is None else f" and {number_text(told['tokens'])} tokens"
+    times = {key: duration_text(round(told[key])) for key in ("saturating_s", "step_s", "seconds")}
+    return (
+        f"about {times['saturating_s']} to saturate and {times['step_s']} for each rate: with all of them {times['seconds']}, "
+        f"{told['calls']:,} calls{tokens}, where an idle bucket holds {told['depth_s']:g} s of capacity; most searches end "
+        "earlier"
+    )
 
 
 def _heading(answer: Answer) -> Text:
@@ -90,29 +104,53 @@ def _answer(answer: Answer) -> Table:
     if (wanted := answer["for"]) is not None:
         grid.add_row(f"for {number_text(wanted['rpm'])}/min", _wanted(wanted))
     spent = answer["spent"]
-    read = f"; {spent['steps_read']} steps were read and not repeated" if spent["steps_read"] else ""
+    read = f"; {_counted(spent['steps_read'], 'step')} read and not repeated" if spent["steps_read"] else ""
     hours = duration_text(round(spent["seconds"]))
-    grid.add_row(
-        "spent", Text(f"{hours} of load, {number_text(spent['tokens'])} tokens, {len(answer['steps'])} steps{read}")
-    )
+    grid.add_row("spent", Text(f"{hours} of load, {number_text(spent['tokens'])} tokens, {_steps(answer)}{read}"))
     return grid
+
+
+def _steps(answer: Answer) -> str:
+    """How many steps there were, of each kind."""
+    rates = sum(step["kind"] == "rate" for step in answer["steps"])
+    parts = [_counted(len(answer["steps"]) - rates, "saturating step"), _counted(rates, "rate")]
+    if cut := answer["spent"]["steps_interrupted"]:
+        parts = parts if answer["steps"] else []
+        parts.append(f"{_counted(cut, 'step')} interrupted")
+    return ", ".join(parts)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _rpm(rate: float) -> str:
+    """Calls a minute with a digit more than other numbers: tried rates are near each other."""
+    return f"{rate:,.1f}" if rate >= 99.5 else number_text(rate)
 
 
 def _rate(answer: Answer) -> Text:
     result = answer["result"]
     if result is None:
-        return Text(_NOTHING.get(answer["why"], "none found"), style="bold red")
+        return Text(_NOTHING.get(answer["why"], _unknown(answer)), style="bold red")
     if result["by"] == "bracket":
-        between = f"passed; {number_text(result['high'])}/min did not"
+        between = f"passed; {_rpm(result['high'])}/min did not"
         if result["high"] == result["low"]:
             between = "passed; none that does not was tried"
     else:
-        between = f"95 % interval {number_text(result['low'])} to {number_text(result['high'])}"
-    return Text.assemble((f"{number_text(result['rpm'])} calls/min", "bold green"), f"  {between}")
+        between = f"95 % interval {_rpm(result['low'])} to {_rpm(result['high'])}"
+    return Text.assemble((f"{_rpm(result['rpm'])} calls/min", "bold green"), f"  {between}")
+
+
+def _unknown(answer: Answer) -> str:
+    if answer["ended"] == "completed":
+        return "none found"
+    rates = any(step["kind"] == "rate" for step in answer["steps"])
+    return "not known yet: none that was measured passed" if rates else "not known: no rate was measured"
 
 
 def _capacity(capacity: Mapping[str, Any]) -> Text:
-    text = Text(f"{number_text(capacity['rpm'])} calls/min admitted at saturation")
+    text = Text(f"{'at least ' if capacity['at_least'] else ''}{_rpm(capacity['rpm'])} calls/min at saturation")
     if capacity["tpm_normalized"] is not None:
         text.append(f", {number_text(round(capacity['tpm_normalized']))} normalized tokens/min")
     if capacity["tpm_per_ptu"] is not None:
@@ -140,7 +178,7 @@ def _curve(answer: Answer) -> Table:
     for row in answer["curve"]:
         lost = row["refused_ratio"] is None
         table.add_row(
-            Text(number_text(row["rate"])),
+            Text(_rpm(row["rate"])),
             Text("lost" if lost else share_text(row["refused_ratio"])),
             *(Text(seconds_text(row[key])) for key in ("ttft_p50", "ttft_p95")),
             Text(number_text(row["tpm_normalized"] and round(row["tpm_normalized"]))),
@@ -165,6 +203,9 @@ def _broken(rule: str, judged: list[Mapping[str, Any]]) -> str:
 
 
 def _remarks(answer: Answer) -> Group:
-    said = [_ENDED[answer["ended"]]] if answer["ended"] in _ENDED else []
+    ended = answer["ended"]
+    if ended in ("max_time", "max_tokens") and answer["capacity"] is None:
+        ended = "never_full"
+    said = [_ENDED[ended]] if ended in _ENDED else []
     rows = [untrusted(f"note: {note}", "dim", limit=400) for note in (*said, *answer["notes"])]
     return Group(*rows, untrusted(f"steps are in {answer['folder']}", "dim", limit=400))

@@ -20,7 +20,13 @@ Row = Mapping[str, Any]
 _WORD_STYLES = {"better": "green", "worse": "bold red", "no difference shown": "dim", "not comparable": "yellow"}
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SECTIONS: dict[str, dict[str, str]] = {
-    "Calls": {"refused.ratio": "refused", "failed.ratio": "failed", "slo.ratio": "slo met"},
+    "Calls": {
+        "ok.ratio": "answered",
+        "refused.ratio": "refused",
+        "throttled.ratio": "throttled",
+        "failed.ratio": "failed",
+        "slo.ratio": "slo met",
+    },
     "Calls per minute": {f"rpm.{name}": name for name in ("offered", "admitted", "completed")},
     "Tokens per minute": {f"tpm.{name}": name for name in ("prompt", "cached", "completion", "total", "normalized")},
     "Utilization": {f"utilization.{name}.mean": name for name in ("estimated", "simulated", "monitor")},
@@ -69,6 +75,8 @@ def _runs(runs: Sequence[Mapping[str, Any]]) -> Table:
             text.append("\n- ").append_text(untrusted(reason["text"], "yellow", limit=300))
         if (speed := _speed(run["published_target"])) is not None:
             text.append("\n").append_text(speed)
+        if run["elsewhere"]:
+            text.append("\n").append(_elsewhere(run))
         grid.add_row(Text(_LETTERS[number % 26]), text)
     return grid
 
@@ -80,6 +88,15 @@ def _speed(told: Mapping[str, Any] | None) -> Text | None:
     medians = f"{told['above']} of {told['of']} medians of {duration_text(round(told['slice_s'], 1))}"
     text = Text(f"tps: {medians} above the published {number_text(told['target_tps'])}/s")
     return text.append(" (indicative)" if told["indicative"] else "", style="dim")
+
+
+def _elsewhere(run: Mapping[str, Any]) -> str:
+    """What others answered, and that it is in no latency, rate or cost of the table."""
+    parts = []
+    for name, told in run["elsewhere"].items():
+        times = [f"{metric} p50 {in_unit(told[metric], 's')}" for metric in ("ttft", "e2e") if told[metric] is not None]
+        parts.append(", ".join([f"{told['requests']:,} calls {name}, {told['ok']:,} of them answered", *times]))
+    return f"{'; '.join(parts)}; latencies, rates and cost below are those of the target alone"
 
 
 def _pair(number: int, run: Mapping[str, Any], metrics: Sequence[Row]) -> RenderableType:
@@ -113,7 +130,7 @@ def _table(names: tuple[str, str], rows: Mapping[str, Row]) -> Table:
         if name not in headed and _told(row) and not _repeats(name, rows):
             table.add_row(Text(name.replace(".", " ")), *_cells(row))
     for title, labels in _SECTIONS.items():
-        shown = [name for name in labels if _told(rows[name])]
+        shown = [name for name in labels if _told(rows[name]) and not _repeats(name, rows)]
         if shown:
             table.add_row(Text(title, style="bold"))
         for name in shown:
@@ -129,15 +146,15 @@ def _told(row: Row) -> bool:
 
 
 def _repeats(name: str, rows: Mapping[str, Row]) -> bool:
-    """Without reasoning the first output is the first content: the same numbers twice."""
-    twin = name.replace("ttfo", "ttft")
+    """Without reasoning the first output is the first content, without retries every refused call throttled: the same numbers twice."""
+    twin = name.replace("ttfo", "ttft").replace("throttled", "refused")
     return twin != name and rows[twin]["values"] == rows[name]["values"]
 
 
 def _cells(row: Row) -> tuple[Text, ...]:
     """Both values, the change with its interval, the word."""
     values = [
-        Text("unanswered", style="bold red") if never else Text(_value(value, row))
+        Text("never", style="bold red") if never else Text(_value(value, row))
         for value, never in zip(row["values"], row["unanswered"], strict=True)
     ]
     scale, unit = (row["relative"], "%") if row["relative"] is not None else (row, _unit(row["unit"]))
@@ -192,6 +209,8 @@ def _legend(comparison: Comparison) -> Text:
     text = Text(style="dim")
     text.append("change and interval: % of A's value; pt: percentage points. Where nothing differs, about ")
     text.append(f"one word in twenty is a chance finding; {judged} were judged. Indicative: less than an hour.")
+    if any(any(row["unanswered"]) for row in comparison["metrics"]):
+        text.append(" never: the percentile lands on a call that was unanswered.")
     if prices:
         text.append(
             f" Cost: {clean(cost['currency'], 10)}, list prices of {clean(cost['dated'], 20)}, PTUs by the hour."

@@ -148,7 +148,7 @@ def _where(progress: Progress) -> str:
         left = max(0.0, ended + progress.drain - progress.now)
         return f"at most {duration_text(round(left))} for {progress.in_flight:,} in flight"
     left = max(0.0, progress.duration - progress.now)
-    total = duration_text(progress.duration)
+    total = duration_text(round(progress.duration))
     later = ", warm-up decided afterwards" if progress.warmup is None else ""
     return f"{duration_text(round(progress.now))} of {total}, {duration_text(round(left))} left{later}"
 

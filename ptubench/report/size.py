@@ -79,7 +79,13 @@ def _answer(answer: Answer) -> Text:
 
 
 def _history(answer: Answer) -> RenderableType | None:
-    return None if answer["usage"] is None else usage_report.usage(answer["usage"])
+    return None if answer["usage"] is None else usage_report.usage(answer["usage"], _verdicts(answer))
+
+
+def _verdicts(answer: Answer) -> dict[int, Text]:
+    """What is said of each size."""
+    said = answer["recommended"]
+    return {size["ptu"]: _verdict(size, recommended=size["ptu"] == said) for size in answer["sizes"]}
 
 
 def _calibration(answer: Answer) -> RenderableType | None:
@@ -194,7 +200,18 @@ def _how(answer: Answer) -> list[str]:
         lines.append(
             "a bucket that is empty at the start absorbs an overload for minutes: in the long run, sizes used over 100 % refuse the rest"
         )
-    return lines + _depths(answer)
+    return [*lines, *_decides(answer), *_depths(answer)]
+
+
+def _decides(answer: Answer) -> list[str]:
+    """Which of two answers stands where simulation and formula differ, and why they may."""
+    ptu, row = answer["recommended"], answer["types"].get(answer["type"])
+    if answer["by"] != "simulation" or row is None or ptu in (None, row["ptu_headroom"]):
+        return []
+    return [
+        f"the simulation decides: {ptu:,} PTU, where the formula says {row['ptu_headroom']:,}; the formula counts a call whole in the "
+        "minute in which it is due, the simulation what is charged in each minute, and what refusals, retries and the rules ask for"
+    ]
 
 
 def _second(target: Answer | None) -> list[str]:
@@ -220,11 +237,36 @@ def _depths(answer: Answer) -> list[str]:
     if len(by_depth) < 2:
         return []
     if not answer["depends_on_depth"]:
-        return [
-            f"the answer is the same with a bucket of {_listed(list(by_depth))} s: Azure does not publish how deep it is"
-        ]
+        same = f"the answer is the same with a bucket of {_listed(list(by_depth))} s: Azure does not publish how deep it is"
+        return [same + _refusals(answer)]
     sizes = [f"{depth} s: {'none' if ptu is None else f'{ptu:,} PTU'}" for depth, ptu in by_depth.items()]
     return [f"by the depth of the bucket, which Azure does not publish: {', '.join(sizes)}; the largest stands"]
+
+
+def _refusals(answer: Answer) -> str:
+    """What is refused where that depends on the depth though the answer does not; by what the answer is decided then."""
+    found: dict[int, list[float]] = {}
+    for row in answer["depths"]:
+        found.setdefault(row["ptu"], []).append(row["refused_ratio"])
+    for size in answer["sizes"]:
+        if size["ptu"] in found:
+            found[size["ptu"]].append(size["metrics"]["refused"]["ratio"])
+    ptu, ratios = max(found.items(), key=lambda item: max(item[1]) - min(item[1]))
+    least, most = share_text(min(ratios)), share_text(max(ratios))
+    if least == most:
+        return ""
+    headroom = answer["recommended"] is not None and ptu < answer["recommended"] and _too_busy(answer, ptu)
+    why = "; the headroom of the busiest minute decides, and" if headroom else "; but"
+    return f"{why} what is refused does depend on the depth: {least} to {most} at {ptu:,} PTU"
+
+
+def _too_busy(answer: Answer, ptu: int) -> bool:
+    """Whether the busiest minute is too much for a size at the assumed depth."""
+    rows = [row for size in answer["sizes"] if size["ptu"] == ptu for row in size["checks"]]
+    if not rows:  # a history, whose sizes have no rules of their own
+        used = next(size["metrics"]["utilization"]["simulated"] for size in answer["sizes"] if size["ptu"] == ptu)
+        return bool(used["peak_minute"] > answer["assumptions"]["headroom"])
+    return any(row["passed"] is False and _SHORT.get(row["rule"].split()[0]) == "busiest" for row in rows)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -232,19 +274,36 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _rules(answer: Answer) -> RenderableType | None:
-    """The workload's rules that no simulation can judge."""
-    if not answer["rules"]:
+    """The workload's rules that have no column: those judged at the answer's size, and those that no simulation can judge."""
+    judged = _judged_there(answer)
+    if not (answer["rules"] or judged):
         return None
     table = sheet("Other rules", "measured")
     table.add_column()
+    for row, verdict in judged:
+        table.add_row(untrusted(row["rule"], limit=44), Text(_measured(row)), Text(verdict))
     for row in answer["rules"]:
         verdict = {None: clean(row["why"] or "", 80), True: "passed in that run", False: "failed in that run"}
-        measured = "–" if row["measured"] is None else _measured(row)
-        table.add_row(untrusted(row["rule"], limit=44), Text(measured), Text(verdict[row["passed"]]))
+        table.add_row(untrusted(row["rule"], limit=44), Text(_measured(row)), Text(verdict[row["passed"]]))
     return table
 
 
+def _judged_there(answer: Answer) -> list[tuple[Answer, str]]:
+    """Rules that were judged and have no column, passed or not: at the answer's size, or at the largest where none is enough."""
+    if answer["by"] != "simulation" or not answer["sizes"]:
+        return []
+    chosen = [size for size in answer["sizes"] if size["ptu"] == answer["recommended"]]
+    size = (chosen or answer["sizes"][-1:])[0]
+    return [
+        (row, f"{'passed' if row['passed'] else 'failed'} at {size['ptu']:,} PTU")
+        for row in size["checks"]
+        if row["passed"] is not None and row["rule"].split()[0] not in _SHORT
+    ]
+
+
 def _measured(row: Answer) -> str:
+    if row["measured"] is None:
+        return "–"
     return in_unit(row["measured"], names.units().get(row["rule"].split(maxsplit=1)[0], "count"))
 
 

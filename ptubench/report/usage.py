@@ -13,9 +13,9 @@ _NEEDS = {"need": "all minutes", "need_with_traffic": "minutes with traffic"}
 _FIGURES = ("mean", "p50", "p95", "p99", "max")
 
 
-def usage(told: Mapping[str, Any]) -> RenderableType:
-    """Where it comes from, what was asked for, the PTU it needs, and what each size would have refused."""
-    sizes = [Text(), _sizes(told)] if told["sizes"] else []
+def usage(told: Mapping[str, Any], verdicts: Mapping[int, Text]) -> RenderableType:
+    """Where it comes from, what was asked for, the PTU it needs, and what each size (PTU) would have refused, with its verdict."""
+    sizes = [Text(), _sizes(told, verdicts)] if told["sizes"] else []
     return Group(*_heading(told), Text(), _needs(told), *sizes, *_remarks(told))
 
 
@@ -45,9 +45,10 @@ def _needs(told: Mapping[str, Any]) -> RenderableType:
     return Group(table, Text(f"busiest minute: {_utc(told['need']['max_at'])} UTC", style="dim"))
 
 
-def _sizes(told: Mapping[str, Any]) -> RenderableType:
+def _sizes(told: Mapping[str, Any], verdicts: Mapping[int, Text]) -> RenderableType:
     others = _others(told)
     table = sheet("Sizes", "minutes", "tokens", "mean", "peak", "refused", *(f"at {depth}s" for depth in others))
+    table.add_column(no_wrap=True)
     for size in told["sizes"]:
         cells = (
             share_text(size["minutes_above"]),
@@ -57,7 +58,7 @@ def _sizes(told: Mapping[str, Any]) -> RenderableType:
             share_text(size["refused"]["ratio"]),
             *(share_text(size["refused_by_depth"][depth]) for depth in others),
         )
-        table.add_row(Text(f"{size['ptu']:,} PTU"), *map(Text, cells))
+        table.add_row(Text(f"{size['ptu']:,} PTU"), *map(Text, cells), verdicts[size["ptu"]])
     return table
 
 

@@ -53,8 +53,14 @@ def answer(
         "steps": [*(full.row for full in found.full), *(tried.row for tried in found.tried)],
         "rules": [rule.text for rule in asked.rules],
         "not_judged": [rule.text for rule in asked.beside],
-        "spent": {"seconds": found.spent.seconds, "tokens": found.spent.tokens, "steps_read": found.read},
+        "spent": {
+            "seconds": found.spent.seconds,
+            "tokens": found.spent.tokens,
+            "steps_read": found.read,
+            "steps_interrupted": len(found.cut),
+        },
         "ended": found.ended,
+        "fault": found.fault,
         "why": None if found.last is None else found.last.why,
         "notes": _notes(asked, found),
     }
@@ -64,9 +70,12 @@ def _capacity(asked: Asked, found: Found, ptu: int | None) -> dict[str, Any] | N
     saturated = found.saturated
     if saturated is None:
         return None
-    tpm, published = found.full[-1].tpm_normalized, asked.capacity
+    full, published = found.full[-1], asked.capacity
+    tpm = full.tpm_normalized
     return {
         "rpm": saturated.rate * 60,
+        "at_least": full.at_least,
+        "tpm_admitted": full.row["metrics"]["tpm"]["normalized"],
         "tpm_normalized": tpm,
         "tpm_per_ptu": tpm / ptu if tpm is not None and ptu else None,
         "published_tpm_per_ptu": None if published is None else published.tpm_per_ptu,
@@ -135,10 +144,10 @@ def _notes(asked: Asked, found: Found) -> list[str]:
         if said := steps.remembers(lengths, saturated, asked.goal.limit):
             notes.append(said)
         notes.append(
-            f"an idle bucket absorbed about {saturated.depth:,.0f} calls ({seconds_text(saturated.depth / saturated.rate)} "
+            f"an idle bucket absorbed about {_calls(saturated.depth)} ({seconds_text(saturated.depth / saturated.rate)} "
             f"of the capacity); each step fills it for {duration_text(lengths.fill)} and lets it settle for {duration_text(lengths.settle)}"
         )
-    notes += _changed(asked, found)
+    notes += [*_emptied(found), *_changed(asked, found)]
     drifting = [f"{tried.row['rate']:,.1f}/min" for tried in found.tried if not tried.row["flat"]]
     if drifting:
         notes.append(f"the refused ratio was not flat at {', '.join(drifting)}: make the steps longer with --step")
@@ -153,9 +162,30 @@ def _notes(asked: Asked, found: Found) -> list[str]:
     return notes
 
 
+def _calls(count: float) -> str:
+    return f"{count:,.0f} {'call' if round(count) == 1 else 'calls'}"
+
+
+def _emptied(found: Found) -> list[str]:
+    """That what was admitted at saturation is less than the capacity, if so."""
+    if found.saturated is None:
+        return []
+    full = found.full[-1]
+    tpm, admitted = full.tpm_normalized, full.row["metrics"]["tpm"]["normalized"]
+    if not tpm or not admitted:
+        return []
+    said = f"{number_text(round(admitted))} normalized tokens/min were admitted after the first 429"
+    if full.at_least:
+        near = "the capacity is what was charged between 429s that are near each other, and may be higher"
+        return [f"the bucket was not full all the while: {said}; {near}"]
+    if abs(admitted / tpm - 1) <= _MOVED:
+        return []
+    return [f"{said}; the capacity is what was charged from 429 to 429, with their retry-after"]
+
+
 def _changed(asked: Asked, found: Found) -> list[str]:
     """That the steps and the saturation are not of the same deployment, if so."""
-    if found.saturated is None or not found.tried:
+    if found.saturated is None or not found.tried or found.full[-1].at_least:
         return []
     first, rest = (
         found.full[-1].tpm_normalized,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 from ptubench.analysis.checks import Rule
-from ptubench.errors import MeasurementLost
+from ptubench.errors import MeasurementLost, PtubenchError
 from ptubench.load.plan import make_plan
 from ptubench.ptu.capacity import Capacity
 from ptubench.record import Line
@@ -22,12 +22,12 @@ from ptubench.search import steps
 from ptubench.search.curve import Saturated
 from ptubench.search.next import Goal, Move, move
 from ptubench.search.steps import Lengths
-from ptubench.search.tried import Enough, Full, Lost, Spent, Tried, measured, saturation_of
+from ptubench.search.tried import Enough, Full, Lost, Spent, Tried, measured, saturation_of, spent_of
 from ptubench.units import duration_text
 from ptubench.workload.model import Workload
 
 _Read = TypeVar("_Read")
-Ended = Literal["completed", "max_time", "max_tokens", "not_saturated", "stopped"]
+Ended = Literal["completed", "max_time", "max_tokens", "not_saturated", "not_valid", "stopped"]
 _DOUBLINGS = 8
 _OVERLOAD = 0.05  # share that a saturated deployment refuses: fewer come in a burst below its capacity too
 _SHALLOW = 8.0  # calls
@@ -82,6 +82,10 @@ class Found:
     ended: Ended = "completed"
     read: int = 0
     """Steps that were read and not played."""
+    cut: list[Spent] = field(default_factory=list)
+    """By steps that were interrupted."""
+    fault: str | None = None
+    """Why the last step is no measurement."""
 
     @property
     def saturated(self) -> Saturated | None:
@@ -90,8 +94,8 @@ class Found:
 
     @property
     def spent(self) -> Spent:
-        """By all steps, those that were read included."""
-        parts = [*(full.spent for full in self.full), *(tried.spent for tried in self.tried)]
+        """By all steps, those that were read or interrupted included."""
+        parts = [*self.cut, *(full.spent for full in self.full), *(tried.spent for tried in self.tried)]
         return Spent(seconds=sum(p.seconds for p in parts), tokens=sum(p.tokens for p in parts))
 
 
@@ -105,13 +109,24 @@ def search(asked: Asked, folder: Path, play: Play, watch: Callable[[str], None])
         watch: takes a line about each step.
 
     Raises:
-        UsageError: a step would be more calls than a run can hold.
-        MeasurementLost: a step is not valid. And whatever `play` raises.
+        UsageError: a step would be more calls than a run can hold, or too few for a rule. And whatever `play` raises.
     """
-    found = Found()
+    found = Found(cut=_cut(folder))
     driver = _Driver(asked, folders.done(folder), play, watch, found)
-    found.ended = driver.saturate() or driver.measure()
+    try:
+        found.ended = driver.saturate() or driver.measure()
+    except MeasurementLost as lost:  # what the steps before it say stands
+        found.ended, found.fault = "not_valid", str(lost)
+    found.cut = _cut(folder)
     return found
+
+
+def _cut(folder: Path) -> list[Spent]:
+    spent = []
+    for path in folders.cut(folder):
+        with contextlib.suppress(PtubenchError):  # so damaged that it does not say
+            spent.append(spent_of(path))
+    return spent
 
 
 class _Driver:
@@ -139,7 +154,10 @@ class _Driver:
             if ended := self._too_much(rate, measure):
                 return ended
             patience, tokens = self._patience(rate, measure)
-            self._watch(f"saturating at {rate * 60:,.1f}/min")
+            self._watch(
+                f"saturating at {rate * 60:,.1f}/min: until the first 429 (at most {_rounded(patience)}) and then for "
+                f"{_rounded(measure)}"
+            )
             full = self._step(
                 Order(workload, "saturate", Enough(patience=patience, measure=measure, tokens=tokens)),
                 partial(saturation_of, rate=rate, capacity=asked.capacity),
@@ -158,11 +176,13 @@ class _Driver:
                 found.lengths = steps.lengths(
                     asked.workload, saturated, fill=rate, limit=asked.goal.limit, window=asked.window
                 )
-                steps.check_rules(asked.rules, saturated.rate, found.lengths.window)
+                if asked.window is not None:
+                    steps.check_rules(asked.rules, saturated.rate, asked.window)
                 each = duration_text(found.lengths.whole)
+                bound = "at least " if full.at_least else ""
                 self._watch(
-                    f"saturated: {saturated.rate * 60:,.1f} calls/min are admitted; a step takes {each}, and there are at "
-                    f"most {asked.goal.most}"
+                    f"saturated: the capacity is {bound}{saturated.rate * 60:,.1f} calls/min; a step takes {each}, and there "
+                    f"are at most {asked.goal.most}"
                 )
                 return None
             rate *= 2
@@ -179,13 +199,18 @@ class _Driver:
             rate = found.last.rate
             if rate is None:
                 return "completed"
-            if ended := self._too_much(rate, lengths.whole):
+            at_rate = steps.judging(lengths, asked.rules, rate)
+            if ended := self._too_much(rate, at_rate.whole):
                 return ended
-            workload = steps.measuring(asked.workload, rate, lengths, fill=found.fill, seed=self._seed())
-            begins = lengths.fill + lengths.settle
-            planned = make_plan(workload).in_window(begins, lengths.whole) or 0
+            workload = steps.measuring(asked.workload, rate, at_rate, fill=found.fill, seed=self._seed())
+            begins = at_rate.fill + at_rate.settle
+            planned = make_plan(workload).in_window(begins, at_rate.whole) or 0
             lost = Lost(limit=asked.goal.limit, planned=planned, begins=begins)
             number = len(found.tried) + 1
+            if at_rate.window > lengths.window:
+                self._watch(
+                    f"step {number} measures for {duration_text(at_rate.window)}: a shorter window would hold too few calls"
+                )
             tried = self._step(
                 Order(workload, f"step-{number}", lost),
                 partial(
@@ -250,6 +275,10 @@ class _Driver:
         elsewhere = metrics["requests"]["spilled"] or metrics["requests"]["diverted"]
         per_call = float(metrics["tpm"]["total"] or 0.0) / 60 / admitted
         return per_call * (rate if elsewhere else min(rate, admitted))
+
+
+def _rounded(seconds: float) -> str:
+    return duration_text(max(0, round(seconds)))
 
 
 def _waited(full: Full, *, patience: float) -> bool:

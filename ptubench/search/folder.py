@@ -123,6 +123,17 @@ def done(folder: Path) -> list[tuple[Workload, Path]]:
     return found
 
 
+def cut(folder: Path) -> list[Path]:
+    """The run files in a folder that did not come to their end."""
+    found = []
+    for path in sorted(path for ending in _ENDINGS for path in folder.glob(ending)):
+        with suppress(UsageError):
+            if not _completed(path):
+                store.read_head(path)
+                found.append(path)
+    return found
+
+
 def find(steps: list[tuple[Workload, Path]], workload: Workload) -> list[Path]:
     """The run files of a step that was done."""
     wanted = portable(workload)

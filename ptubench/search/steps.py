@@ -36,6 +36,8 @@ LIMIT = 0.01
 
 _MEMORIES = (2.0, 3.0)  # settling, and the window at least: what is left of the full bucket is under a tenth of it
 _LONGEST = 7200.0  # seconds to count refusals for: where calls are few, several steps do
+_LEAST = 5  # calls of a window: without any, nothing was measured
+_CHANCE = 3.0  # standard deviations of a Poisson count
 _SURE = 1.5  # fill longer than what was absorbed at the first time, when a burst may have ended it
 
 
@@ -86,7 +88,7 @@ def tokens(workload: Workload) -> float:
 
 def saturating(workload: Workload, rate: float, *, measure: float, seed: int) -> Workload:
     """A step that saturates; it may be ended `measure` seconds after its first 429."""
-    seconds = PATIENCE + _measure(rate, measure)
+    seconds = _whole(PATIENCE + _measure(rate, measure))
     return _constant(workload, (Stage(value=rate, seconds=seconds),), warmup=0.0, rule="until_429", seed=seed)
 
 
@@ -137,14 +139,30 @@ def beside(saturated: Saturated, earlier: Sequence[tuple[float, float]]) -> Satu
 
 
 def check_rules(rules: Sequence[Rule], rate: float, window: float) -> None:
-    """Whether steps are long enough to judge the rules.
+    """Whether typed windows are long enough to judge the rules.
+
+    Args:
+        rules: of the search.
+        rate: calls a second of the highest rate that may pass.
+        window: seconds.
 
     Raises:
         UsageError: one is not.
     """
     for rule in rules:
-        if fault := checks.unsupported(rule, round(rate * window)):
-            raise UsageError(f"a step of {duration_text(round(window))}: {fault}")
+        needed, expected = checks.calls_needed(rule), round(rate * window)
+        if expected < needed:
+            raise UsageError(
+                f"--step {duration_text(round(window))}: `{rule.text}` needs {needed:,} calls, and a step will measure about "
+                f"{expected:,}; give --step {duration_text(_supporting(needed, rate))} or leave --step out, or drop the "
+                "rules with --set 'checks=[]'"
+            )
+
+
+def judging(found: Lengths, rules: Sequence[Rule], rate: float) -> Lengths:
+    """The same, with a window in which so low a rate (calls a second) still makes calls, and enough for the rules."""
+    needed = max(_LEAST, *(checks.calls_needed(rule) for rule in rules), 0)
+    return replace(found, window=max(found.window, _supporting(needed, rate)))
 
 
 def remembers(found: Lengths, saturated: Saturated, limit: float | None) -> str | None:
@@ -161,6 +179,11 @@ def remembers(found: Lengths, saturated: Saturated, limit: float | None) -> str 
 def ends_after(rate: float, measure: float) -> float:
     """Seconds after the first 429 at which a saturating step has seen enough."""
     return _measure(rate, measure)
+
+
+def _supporting(needed: int, rate: float) -> float:
+    """Seconds in which a rate makes so many calls, with what chance may take and what is refused."""
+    return _whole((needed + _CHANCE * needed**0.5) / rate)
 
 
 def _sized(workload: Workload) -> bool:

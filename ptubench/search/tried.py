@@ -11,19 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from ptubench.analysis import checks, rates, saturation, steady
+from ptubench.analysis import checks, steady
 from ptubench.analysis.checks import Rule
-from ptubench.analysis.columns import Attempts, Floats, Run, select
+from ptubench.analysis.columns import Run, select
 from ptubench.analysis.gather import load
-from ptubench.analysis.ledger import ledger, refusals
 from ptubench.analysis.rates import Grid
 from ptubench.analysis.requests import requests
 from ptubench.analysis.stats import wilson
 from ptubench.analysis.summary import summary_of
-from ptubench.calibrate.drained import Drained, drained
 from ptubench.errors import MeasurementLost
 from ptubench.ptu.capacity import Capacity
 from ptubench.record import SPILLED, THROTTLED_IN_BAND, Attempt, Line
+from ptubench.search import account
 from ptubench.search.curve import Saturated, Seen
 from ptubench.search.steps import check
 from ptubench.units import number_text
@@ -33,9 +32,6 @@ LOST = 3.0
 
 
 _FEWEST = 4  # batches of a window that a slope needs
-_EMPTIED = 0.01  # share of the capacity that was idle, from which on it is accounted for
-_THROUGHOUT = 0.02  # share by which a bucket that was full all the while may seem to have drained less than it can
-_TOO_SHORT = ("cached_share", "requests")  # reasons that a longer step mends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,21 +146,12 @@ def saturation_of(path: Path, *, rate: float, capacity: Capacity | None) -> Full
     admitted, tpm = (metrics["rpm"]["admitted"] or 0.0) / 60, metrics["tpm"]["normalized"]
     found, at_least, load = None, False, check(run.head.workload)
     if summary["run"]["warmup"]["reason"] == "first_429" and admitted > 0:
-        own = select(_own(run), ~_own(run).spilled)
-        # What output limits reserve of the bucket comes and goes; from refusal to refusal that is accounted for.
-        full = None if capacity is None else saturation.between_refusals(own, capacity, (began, ended))
-        told = None if capacity is None else _account(own, capacity)
-        at_least = capacity is not None and full is None
-        if full is not None and tpm:
-            charged, at_least = _charged(full, _per_minute(told) or 0.0)
-            admitted, tpm = admitted * charged / tpm, charged
-        seconds = None if capacity is None or not tpm else _depth(own, capacity, told, drain=tpm / 60)
-        if seconds is not None:
-            absorbed = seconds * admitted
-        else:
-            absorbed = _absorbed(np.sort(own.sent[rates.admitted(own) & (own.sent < began)]), began, drain=admitted)
+        own = select(account.own(run), ~account.own(run).spilled)
+        bucket = account.full(own, capacity, (began, ended), rate=admitted, tpm=tpm)
+        tpm, at_least = bucket.tpm, bucket.at_least
         times = {"constant": 0.0, "poisson": 1.0, "gamma": 1 / load.burstiness}[load.arrivals]
-        found = Saturated(rate=admitted, depth=max(1.0, absorbed), times=times, costs=_costs(own, capacity))
+        costs = account.costs(own, capacity)
+        found = Saturated(rate=bucket.rate, depth=max(1.0, bucket.depth), times=times, costs=costs)
     return Full(
         saturated=found,
         spent=_spent(run, summary),
@@ -206,7 +193,7 @@ def measured(
     refused, offered = metrics["refused"]["count"], metrics["requests"]["total"] - metrics["requests"]["unsent"]
     passed = all(row["passed"] for _, row in judged)
     lost = summary["run"]["duration_s"] < run.head.window[1] - 0.5
-    if unknown and not lost and all(row["passed"] for row in (row for _, row in judged) if row not in unknown):
+    if unknown and not lost and all(row["passed"] or row in unknown for _, row in judged):
         # What was not measured is not broken either.
         raise MeasurementLost(
             f"{path}: `{unknown[0]['rule']}` can't be judged at {number_text(rate * 60)} calls/min ({unknown[0]['why']}); make "
@@ -221,7 +208,7 @@ def measured(
         row=_row(summary, path, rate=rate)
         | {"flat": _is_flat(run, summary["run"]["window_s"])}
         | {"kind": "rate", "passed": passed, "checks": [*(row for _, row in judged), *unjudged], "lost": lost},
-        capacity=None if capacity is None else _per_minute(_account(_own(run), capacity)),
+        capacity=None if capacity is None else account.per_minute(account.account(account.own(run), capacity)),
     )
 
 
@@ -230,12 +217,17 @@ def _read(path: Path) -> tuple[Run, dict[str, Any]]:
     summary = summary_of(run)
     validity = summary["validity"]
     if validity["verdict"] == "invalid":
-        short = [reason for reason in validity["reasons"] if reason["code"] in _TOO_SHORT]
+        short = [reason for reason in validity["reasons"] if _is_short(reason)]
         # What else a run may do about a window of few calls, a step can't.
-        why = "; ".join(r["text"].partition("; ")[0] if r in short else r["text"] for r in validity["reasons"])
+        why = "; ".join(r["text"].partition(": " if r in short else "\n")[0] for r in validity["reasons"])
         way_out = "give longer steps with --step" if short else "mend that, and start the command again"
         raise MeasurementLost(f"{path}: this step is not valid ({why}); the steps before it are kept: {way_out}")
     return run, summary
+
+
+def _is_short(reason: dict[str, Any]) -> bool:
+    """Whether a longer step mends it."""
+    return reason["code"] == "cached_share" or str(reason["text"]).startswith("no request was due")
 
 
 def _row(summary: dict[str, Any], path: Path, *, rate: float) -> dict[str, Any]:

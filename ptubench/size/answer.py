@@ -260,9 +260,9 @@ def _notes(asked: Asked, measured: float | None) -> list[str]:
     """What must be known to read this answer, a sentence each."""
     row, load, demand = asked.row, asked.load, asked.load.demand
     notes = []
-    if load.too_long and row is not None and row.prompt_limit is not None:
+    if load.too_long and load.plan is not None and row is not None and row.prompt_limit is not None:
         notes.append(
-            f"{load.too_long:,} of {load.too_long + demand.calls.sum():,.0f} prompts are over {row.prompt_limit:,} tokens: a "
+            f"{load.too_long:,} of {load.plan.count:,} prompts are over {row.prompt_limit:,} tokens: a "
             f"PTU deployment of {row.name} answers them with 400 (or spills them), so they are left out of the need and of the prices."
         )
     if asked.one.weights.cached:
@@ -277,10 +277,10 @@ def _notes(asked: Asked, measured: float | None) -> list[str]:
     if (
         isinstance(load.workload, Workload)
         and isinstance(load.workload.load, OpenLoop)
-        and demand.minutes * 60 < _SHORT
+        and load.workload.duration < _SHORT
     ):
         notes.append(
-            f"The busiest minute is of {number_text(demand.minutes)} min of made-up arrivals; your busiest hour decides: "
+            f"The busiest minute is of {number_text(load.workload.duration / 60)} min of made-up arrivals; your busiest hour decides: "
             "--usage or --from-monitor sizes by what was used."
         )
     if load.usage is not None and load.usage.hours < _WEEK:

@@ -76,7 +76,7 @@ class Load:
     usage: Usage | None = None
     demand: Demand
     too_long: int = 0
-    """Calls that no PTU deployment of the model takes, left out of the demand."""
+    """Calls of the plan that no PTU deployment of the model takes, left out of the demand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +253,8 @@ def _load(
     if luck is not None and luck.seed != workload.seed:
         plan = make_plan(of_seed(workload, luck.seed))
         columns, too_long = demand.demand(plan, prompt_limit=limit)
-    return Load(workload=workload, plan=plan, draws=luck, demand=expected(columns, plan), too_long=too_long)
+    whole = expected(columns, plan) if luck is None else luck.demand
+    return Load(workload=workload, plan=plan, draws=luck, demand=whole, too_long=too_long)
 
 
 def _assumed(

@@ -3,9 +3,11 @@
 A rate says how many calls come on average. Which of them meet in one minute is drawn, by the seed, and one draw says little
 of the next: 45 Poisson calls a minute have a busiest minute of 50 in one draw of ten minutes, and of 63 in another. So
 the sizes of all calls and their arrivals are drawn anew for further seeds, and the draw to go by is one that most do not exceed.
+It is chosen for its busiest minute, so that its mean tells nothing: means and prices are over all draws.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -38,6 +40,8 @@ class Draws:
     """Of the draw to go by: the least busy one that `SHARE` of all do not exceed; of several the one nearest to the rate."""
     calls: float
     """Of that draw, per minute on average."""
+    demand: Demand
+    """All draws one after another, scaled to the calls of the rate; the busiest minute is that of the draw to go by."""
 
     @property
     def held(self) -> int:
@@ -58,7 +62,8 @@ def draws(workload: Workload, one: Capacity, *, prompt_limit: int | None = None)
     calls = float(arrivals.cumulative(workload.load.stages)[-1])
     count = int(min(max(_CALLS / max(calls, 1.0), LEAST), MOST))
     seeds = tuple(range(workload.seed, workload.seed + count))
-    found = [demand.minutes(make_plan(of_seed(workload, seed)), prompt_limit=prompt_limit)[0] for seed in seeds]
+    plans = [make_plan(of_seed(workload, seed)) for seed in seeds]
+    found = [demand.minutes(plan, prompt_limit=prompt_limit)[0] for plan in plans]
     tpm = [float(load.normalized(one).max()) for load in found]
     if np.ptp(tpm) <= 1e-9 * max(tpm):
         return None
@@ -72,6 +77,21 @@ def draws(workload: Workload, one: Capacity, *, prompt_limit: int | None = None)
         tpm=tuple(tpm),
         seed=seeds[best],
         calls=float(found[best].calls.sum()) / found[best].minutes,
+        demand=_joined(found, best, scale=calls * count / sum(plan.count or 0 for plan in plans)),
+    )
+
+
+def _joined(found: Sequence[Demand], best: int, *, scale: float) -> Demand:
+    """All draws one after another, of which `best` is the one whose busiest minute counts."""
+    length = len(found[best].calls)
+    return Demand(
+        calls=np.concatenate([load.calls for load in found]),
+        prompt=np.concatenate([load.prompt for load in found]),
+        cached=np.concatenate([load.cached for load in found]),
+        completion=np.concatenate([load.completion for load in found]),
+        minutes=sum(load.minutes for load in found),
+        scale=scale,
+        judged=slice(best * length, (best + 1) * length),
     )
 
 

@@ -112,7 +112,9 @@ def headroom(text: str) -> float:
     try:
         found = units.share(text)
     except ValueError as exc:
-        raise UsageError(f"--headroom: {exc}") from None
+        meant = re.fullmatch(r"\s*(\d{1,3}(?:\.\d+)?)\s*", text)
+        hint = f"; did you mean `{meant[1]}%`?" if meant and 1 < float(meant[1]) <= 100 else ""
+        raise UsageError(f"--headroom: {exc}{hint}") from None
     if not 0.01 <= found <= 1:
         raise UsageError(f"--headroom: {text} is no share of a deployment; write one from 1% to 100%")
     return found
