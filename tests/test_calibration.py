@@ -372,6 +372,13 @@ def test_a_run_whose_client_was_late_is_refused(sized, tmp_path):
         sized(measured=path)
 
 
+def test_a_path_longer_than_a_line_is_shown_by_its_name_in_one_piece(twenty_four):
+    place = "results/" + "a-folder-of-runs/" * 5 + "2026-11-22-chat.jsonl"
+    told = {"file": place, "kind": "azure", "clock": "real"} | plain(twenty_four[0])
+
+    assert "of …/2026-11-22-chat.jsonl: " in shown(calibration(told))
+
+
 def test_the_findings_look_as_reviewed(twenty_four):
     told = {"file": "run.jsonl", "kind": "azure", "clock": "real"} | plain(twenty_four[0])
     bound = {"file": "idle.jsonl", "kind": "simulated", "clock": "virtual"} | plain(found("tpm_per_ptu=9000", **EQUAL))

@@ -125,7 +125,7 @@ def test_mean_cached_share_and_price_are_over_all_draws_and_not_of_the_busy_one(
 
 
 def test_where_the_formula_says_another_size_the_report_says_which_decides(sized):
-    told = sized("".join((CHAT, "checks: [utilization.simulated.peak_minute <= 70%]\n")))
+    told = sized(f"{CHAT}checks: [utilization.simulated.peak_minute <= 70%]\n")
     said = told["types"]["global"]["ptu_headroom"]
     other = told | {"types": {"global": told["types"]["global"] | {"ptu_headroom": told["recommended"] + 5}}}
 

@@ -208,10 +208,11 @@ def _decides(answer: Answer) -> list[str]:
     ptu, row = answer["recommended"], answer["types"].get(answer["type"])
     if answer["by"] != "simulation" or row is None or ptu in (None, row["ptu_headroom"]):
         return []
-    return [
-        f"the simulation decides: {ptu:,} PTU, where the formula says {row['ptu_headroom']:,}; the formula counts a call whole in the "
-        "minute in which it is due, the simulation what is charged in each minute, and what refusals, retries and the rules ask for"
-    ]
+    why = (
+        "the formula counts a call whole in the minute in which it is due, the simulation what is charged in each minute, and what "
+        "refusals, retries and the rules ask for"
+    )
+    return [f"the simulation decides: {ptu:,} PTU, where the formula says {row['ptu_headroom']:,}; {why}"]
 
 
 def _second(target: Answer | None) -> list[str]:
@@ -280,8 +281,8 @@ def _rules(answer: Answer) -> RenderableType | None:
         return None
     table = sheet("Other rules", "measured")
     table.add_column()
-    for row, verdict in judged:
-        table.add_row(untrusted(row["rule"], limit=44), Text(_measured(row)), Text(verdict))
+    for row, passed in judged:
+        table.add_row(untrusted(row["rule"], limit=44), Text(_measured(row)), Text(passed))
     for row in answer["rules"]:
         verdict = {None: clean(row["why"] or "", 80), True: "passed in that run", False: "failed in that run"}
         table.add_row(untrusted(row["rule"], limit=44), Text(_measured(row)), Text(verdict[row["passed"]]))

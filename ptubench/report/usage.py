@@ -48,7 +48,7 @@ def _needs(told: Mapping[str, Any]) -> RenderableType:
 def _sizes(told: Mapping[str, Any], verdicts: Mapping[int, Text]) -> RenderableType:
     others = _others(told)
     table = sheet("Sizes", "minutes", "tokens", "mean", "peak", "refused", *(f"at {depth}s" for depth in others))
-    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for size in told["sizes"]:
         cells = (
             share_text(size["minutes_above"]),
