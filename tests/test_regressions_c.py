@@ -51,7 +51,9 @@ def test_what_was_diverted_and_refused_there_too_has_a_row(tmp_path):
     rows = [line.split() for line in shown(throttling(found), width=120).splitlines()]
 
     assert ["diverted", "8", "0", "–", "–", "–", "–"] in rows
-    assert "diverted: by the second target, 8 answered 429 there too, none answered" in shown(throttling(found), width=120)
+    assert "diverted: by the second target, 8 answered 429 there too, none answered" in shown(
+        throttling(found), width=120
+    )
 
 
 def not_finite(value, where=""):
