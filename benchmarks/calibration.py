@@ -148,7 +148,7 @@ def virtual(folder: Path, *, seeds: int, sizes: int) -> tuple[list[Figure], str]
     compared = min(sizes, seeds) * len(DEPLOYMENTS)
     return [
         Figure("capacity: largest error", 100 * max(errors["capacity"]), 3, " %", f"{runs} runs"),
-        Figure("intervals that miss the truth: most often", 100 * (1 - missed), 12, " %", "by figure, at a 95 % level"),
+        Figure("intervals that miss the truth: most often", 100 * (1 - missed), 10, " %", "by figure, at a 95 % level"),
         Figure("other sizes than for the true figures", len(other), 0, f" of {compared}", "; ".join(other)),
     ], f"On the virtual clock, three deployments.\n\n{table(header, rows)}"
 

@@ -20,6 +20,7 @@ from ptubench.results import store
 from ptubench.search import answer as answers
 from ptubench.search import drive, folder, forecast, steps
 from ptubench.search.next import MOST, WITHIN, Goal
+from ptubench.search.tried import is_limit
 from ptubench.sim import options as sim_options
 from ptubench.target.model import describe
 from ptubench.virtual import run as virtual
@@ -79,7 +80,7 @@ def prepare(options: CapacityOptions, env: Mapping[str, str]) -> Ready:
     if options.virtual and target.simulate is None:
         raise UsageError("--virtual: a clock that jumps needs a simulated deployment; add --simulate MODEL:PTU")
     beside = judging(workload).beside if options.virtual else ()
-    limits = [rule.limit for rule in prepared.rules if rule.metric == "refused.ratio" and rule.op in ("<=", "<")]
+    limits = [rule.limit for rule in prepared.rules if is_limit(rule)]
     default = () if limits else (checks.parse(f"refused.ratio <= {steps.LIMIT:g}", where="capacity"),)
     limit = min(limits, default=steps.LIMIT)
     within = _share(options.within)

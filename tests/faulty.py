@@ -123,3 +123,17 @@ def assert_seen_as_sent(exchange, contents, *, whole=True):
     if exchange.answer.content_events:
         assert contents[0] <= exchange.answer.first_content
         assert contents[exchange.answer.content_events - 1] <= exchange.answer.last_content <= exchange.end
+
+
+def assert_as_in_the_table(row, faulty, steady, logs):
+    """What became of the faulty request, and that the steady stream beside it is untouched; `logs` by the request's body."""
+    assert (outcome(faulty), faulty.failure, faulty.flags, faulty.status) == (
+        row.outcome,
+        row.failure,
+        row.flags,
+        row.status,
+    )
+    assert faulty.answer.completion_tokens == row.tokens
+    assert_seen_as_sent(faulty, logs[FAULTY].contents, whole=row.read)
+    assert (outcome(steady), steady.flags, steady.answer.content_events) == ("ok", (), 8)
+    assert_seen_as_sent(steady, logs[STEADY].contents)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +28,7 @@ WORKLOAD = {
     "drain": "10s",
 }
 PATIENCE = 60
-TRIES = 2
+TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -93,11 +92,6 @@ class Started:
         )
 
 
-def code_of(said: str, otherwise: int = 0) -> int:
-    """The exit code that belongs to what a run prints, table or JSON: a machine that was too busy makes it invalid."""
-    return 4 if re.search('verdict +INVALID|"verdict": ?"invalid"', said) else otherwise
-
-
 def start(folder: Path, *options: str, **keys: Any) -> Started:
     """Start `ptubench run` in a folder of its own; `keys` of the workload stand over `WORKLOAD`'s; None leaves one out.
 
@@ -128,7 +122,7 @@ def finish(runs: Sequence[Started]) -> list[Run]:
 
 
 def calmly(measure: Callable[[], Found], calm: Callable[[Found], bool]) -> Found:
-    """What a measurement found, made once more if a busy machine disturbed it; the last one stands whatever it was."""
+    """What a measurement found, made again if a busy machine disturbed it; the last one stands whatever it was."""
     for _ in range(TRIES):
         found = measure()
         if calm(found):

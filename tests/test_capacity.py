@@ -5,7 +5,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ptubench.errors import UsageError
@@ -50,6 +50,11 @@ def bucket(depth, load, *, calls, rng):
     return lost
 
 
+def unknown(*loads):
+    """How far the curve is known at these loads: next to the capacity its exponent is the difference of equal numbers."""
+    return 1e-9 if min(abs(load - 1) for load in loads) > 1e-5 else 1e-5
+
+
 # --- the curve --------------------------------------------------------------------------------------------------------
 
 
@@ -58,8 +63,7 @@ def test_more_load_is_never_refused_less(depth, one, other):
     low, high = sorted((one, other))
     less, more = refused(np.array([low, high]), np.array(depth))
 
-    # Within a billionth of the capacity the exponent is known to six digits.
-    assert 0 <= less <= more * (1 + 1e-5) + 1e-12
+    assert 0 <= less <= more * (1 + unknown(low, high)) + 1e-12
     assert more <= 1
 
 
@@ -73,9 +77,9 @@ def test_more_than_the_capacity_is_refused_at_least_by_what_is_too_much(depth, l
 @given(depths, st.floats(0.001, 0.3))
 def test_the_load_at_a_limit_is_refused_just_that(depth, limit):
     load = load_at(limit, np.array([depth]))
+    assume(load[0] > 0.01)
 
-    if load[0] > 0.01:
-        assert refused(load, np.array([depth]))[0] == pytest.approx(limit, rel=1e-3)
+    assert refused(load, np.array([depth]))[0] == pytest.approx(limit, rel=1e-3)
 
 
 @pytest.mark.parametrize("depth", [14, 42])
@@ -104,8 +108,7 @@ def test_uneven_calls_are_not_refused_less(depth, load, times, costs):
         float(refused(np.array(load), np.array(depth), times + extra, costs + extra / 2)) for extra in (0.0, 1.0)
     )
 
-    # Within a billionth of the capacity the exponent is known to six digits.
-    assert 0 <= less <= more * (1 + 1e-5) + 1e-12
+    assert 0 <= less <= more * (1 + unknown(load)) + 1e-12
     assert more <= 1
 
 

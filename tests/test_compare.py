@@ -280,9 +280,10 @@ def test_rates_are_drawn_from_what_happened_in_the_window(plain):
     every = stats.Resampling(COUNT, np.ones((1, COUNT), dtype=np.float32), 50)
     per_minute = one.drawn_rates(Draw(every, np.arange(COUNT)))
 
-    for name in RATES:
-        if isinstance(value := one.value(name), float):
-            assert one.drawn(name, Draw(every, np.arange(COUNT)), per_minute)[0] == pytest.approx(value)
+    known = {name: value for name in RATES if isinstance(value := one.value(name), float)}
+    assert known
+    for name, value in known.items():
+        assert one.drawn(name, Draw(every, np.arange(COUNT)), per_minute)[0] == pytest.approx(value)
 
 
 @given(

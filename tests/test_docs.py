@@ -94,7 +94,9 @@ def test_make_targets_named_exist(name):
 
 
 def test_every_example_run_is_named_and_simulated():
-    for path in (ROOT / "results/examples").iterdir():
+    paths = list((ROOT / "results/examples").iterdir())
+    assert paths
+    for path in paths:
         head = next(iter(store.lines(path)))
 
         assert f"`{path.name}`" in TEXTS["results/README.md"]

@@ -11,13 +11,13 @@ import pytest
 
 import running
 from faulty import (
-    FAULTY,
     IMPATIENT,
     PATIENT,
     STEADY,
     TABLE,
     TOKENS,
     Row,
+    assert_as_in_the_table,
     assert_seen_as_sent,
     beside_a_steady_stream,
     outcome,
@@ -86,17 +86,8 @@ def test_a_fault_is_named_as_by_the_timed_client_and_the_stream_beside_it_untouc
         steady, faulty, kept = run(both(server.url))
         logs = {played.ask.body: played for played in server.log}
 
-    assert (outcome(faulty), faulty.failure, faulty.flags, faulty.status) == (
-        row.outcome,
-        row.failure,
-        row.flags,
-        row.status,
-    )
-    assert faulty.answer.completion_tokens == row.tokens
+    assert_as_in_the_table(row, faulty, steady, logs)
     assert kept == 1 + row.kept
-    assert_seen_as_sent(faulty, logs[FAULTY].contents, whole=row.read)
-    assert (outcome(steady), steady.flags, steady.answer.content_events) == ("ok", (), 8)
-    assert_seen_as_sent(steady, logs[STEADY].contents)
 
 
 def test_what_a_429_asks_for_is_kept():

@@ -12,23 +12,24 @@ from ptubench.sim.script import Do, Pace
 from servers import Authority, script_server
 
 ANSWER = Pace(tokens=2)
-RATE, WARMUP, DURATION = 75, 0.6, 3.6
+RATE, WARMUP, DURATION = 100, 0.6, 3.6
 LOADS = [(arrivals, workers) for arrivals in ("constant", "poisson") for workers in (1, 3)]
 STALL = 2.0
 STALL_RATE = 30
-FIRST_STALLED = 42
+FIRST_STALLED = 45
 """The answer before which a server stalls: by then no connection is left that was opened before the load."""
 
 
-def stalling():
-    """Before one of its answers the whole server stalls; each of them ends its connection, so that the next needs another."""
-    answer, numbers = running.numbered(ANSWER, connection="close"), count()
+def stalling(**headers):
+    """Before one of its answers the whole server stalls; with headers each of them ends its connection."""
+    answer, numbers = running.numbered(ANSWER, **headers), count()
 
     def script(ask):
         if next(numbers) == FIRST_STALLED:
             time.sleep(STALL)  # this thread is the server: it reads, answers and shakes hands with nobody
         yield from answer(ask)
-        yield Do.CLOSE
+        if headers:
+            yield Do.CLOSE
 
     return script
 
@@ -74,11 +75,12 @@ def undisturbed(found):
 
 
 def everything(folder, authority):
-    stalled = {"load": {"rate": f"{STALL_RATE}/s", "arrivals": "constant"}, "duration": f"{DURATION}s"}
+    stalled = {"load": {"rate": f"{STALL_RATE}/s", "arrivals": "constant"}, "duration": "4s"}
     trusting = ("--ca-file", str(authority.file(folder)))
     with (
         script_server(running.numbered(ANSWER)) as server,
-        script_server(stalling(), tls=authority.serving()) as unsteady,
+        script_server(stalling()) as slow,
+        script_server(stalling(connection="close"), tls=authority.serving()) as shy,
     ):
         loads = [
             running.start(
@@ -91,8 +93,12 @@ def everything(folder, authority):
             )
             for arrivals, workers in LOADS
         ]
-        stall = running.start(folder / "stalled", *running.endpoint(unsteady.base, *trusting), **stalled).finish()
-        return {"stalled": seen(stall, unsteady.log)} | {
+        stalls = [
+            running.start(folder / "slow", *running.endpoint(slow.base), **stalled),
+            running.start(folder / "shy", *running.endpoint(shy.base, *trusting), **stalled),
+        ]
+        slow_run, shy_run = running.finish(stalls)
+        return {"slow": seen(slow_run, slow.log), "shy": seen(shy_run, shy.log)} | {
             load: seen(run, server.log, path=f"/{load[0]}-{load[1]}/")
             for load, run in zip(LOADS, running.finish(loads), strict=True)
         }
@@ -124,10 +130,12 @@ def test_nothing_arrives_before_it_is_due(world, load):
 
 @pytest.mark.parametrize("load", LOADS)
 def test_what_arrives_late_was_sent_late_and_is_no_more_than_half_a_period(world, load):
-    hidden = np.subtract(world[load].late, world[load].lag)
+    late, lag = world[load].late, world[load].lag
 
-    assert np.median(world[load].late) <= 0.5 / RATE
-    assert np.percentile(hidden, 25) <= 0.2 / RATE
+    assert np.median(late) <= 0.5 / RATE
+    assert np.percentile(late, 99) <= 20 / RATE
+    assert np.median(late) - np.median(lag) <= 0.5 / RATE
+    assert np.percentile(np.subtract(late, lag), 25) <= 0.2 / RATE
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -157,13 +165,13 @@ def test_poisson_gaps_are_exponential_and_forget_the_last_one(world, workers):
     correlation = np.corrcoef(gaps[:-1], gaps[1:])[0, 1]
 
     assert 0.8 < np.std(gaps) / np.mean(gaps) < 1.2
-    assert abs(correlation) < 0.2  # three standard deviations
+    assert abs(correlation) < 0.18  # three standard deviations
 
 
-@pytest.fixture(scope="module")
-def stalled(world):
-    """The run whose server stalled, and how long each request had to wait for it: from its due time to the end of the stall."""
-    found = world["stalled"]
+@pytest.fixture(params=["slow", "shy"])
+def stalled(world, request):
+    """A run whose server stalled, and how long each request had to wait for it: from its due time to the end of the stall."""
+    found = world[request.param]
     began = found.arrivals[FIRST_STALLED - 1]  # number 0 was the probe
     due = np.array([attempt.scheduled for attempt in found.run.attempts])
     return found, np.where(due >= began, np.maximum(began + STALL - due, 0.0), 0.0)
@@ -178,13 +186,13 @@ def test_a_stall_of_the_server_shows_in_the_scheduled_latencies(stalled):
     assert all(a.first_content - a.scheduled >= wait for a, wait in zip(found.run.attempts, waits, strict=True))
     assert measured["p90"] >= np.percentile(waits, 90) > 0.7 * STALL
     for percentile in ("p50", "p90", "p95"):
-        assert measured[percentile] == pytest.approx(np.percentile(true, int(percentile[1:])), abs=0.15 * STALL)
+        assert measured[percentile] == pytest.approx(np.percentile(true, int(percentile[1:])), rel=0.1, abs=0.05)
 
 
-def test_a_stall_that_delays_connections_is_not_in_ttft_but_in_all_that_counts_from_the_due_time(stalled):
-    metrics = stalled[0].run.metrics
+def test_a_stall_that_delays_connections_is_not_in_ttft_but_in_all_that_counts_from_the_due_time(world):
+    metrics = world["shy"].run.metrics
 
-    assert metrics["ttft"]["p95"] < 0.4 * STALL
+    assert metrics["ttft"]["p95"] < 0.25 * STALL
     assert metrics["connect"]["p90"] > 0.5 * STALL
     assert metrics["ttft_scheduled"]["p95"] > 0.75 * STALL
     assert metrics["e2e_scheduled"]["p95"] >= metrics["ttft_scheduled"]["p95"]
@@ -196,4 +204,4 @@ def test_a_stall_does_not_change_the_load(stalled):
     assert [attempt.scheduled for attempt in run.attempts] == [
         round(i / STALL_RATE, 6) for i in range(run.head.planned)
     ]
-    assert np.percentile(stalled[0].lag, 75) < 0.1 * STALL
+    assert np.percentile(stalled[0].lag, 95) < 0.1 * STALL

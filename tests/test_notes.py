@@ -24,3 +24,10 @@ def test_another_model_than_the_named_one_is_said(tmp_path):
     )
 
     assert "other_model" in codes(summary)
+
+
+def test_the_model_of_those_that_answered_what_was_diverted_is_not_the_targets(tmp_path):
+    calls = [runs.ok(i, 10 + i, model="gpt-4.1-2025-04-14") for i in range(2)]
+    diverted = [runs.ok(i, 10 + i, model="gpt-4o-mini-2024-07-18", diverted=True) for i in range(2, 9)]
+
+    assert "other_model" not in codes(runs.summary(tmp_path, *calls, *diverted, runs.end()))

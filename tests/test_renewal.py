@@ -9,6 +9,7 @@ from functools import partial
 from itertools import count
 from types import SimpleNamespace
 
+import httpx2
 import pytest
 
 import virtual
@@ -23,6 +24,7 @@ from ptubench.results import store
 from ptubench.sim import answers
 from ptubench.sim.script import Pace, chunked, document
 from ptubench.target.model import Target, TargetOptions
+from ptubench.virtual import clock
 from ptubench.workload.model import Class, Fixed, OpenLoop, Stage, Workload
 from servers import script_server
 
@@ -32,7 +34,7 @@ URL = "https://r.openai.azure.com/openai/v1/chat/completions"
 TARGET = Target(kind="azure", style="v1", endpoint=URL, url=URL, deployment="d", body_model="d", auth="entra")
 
 
-class Loop(virtual.Loop):
+class Loop(clock.Loop):
     """Threads take virtual time: what is handed to one is done after `latency`."""
 
     latency = 2.0
@@ -188,6 +190,48 @@ def test_a_sign_in_that_is_out_of_order_for_long_is_asked_every_few_seconds_and_
     assert len(found.asked) < 200
     assert min(found.left) < -500
     assert len(found.said) == 1
+
+
+def test_a_token_that_was_renewed_while_its_request_was_under_way_is_hidden_all_the_same():
+    class Repeating(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request):
+            await asyncio.sleep(30)
+            return httpx2.Response(500, content=said(request.headers["authorization"]))
+
+    async def said(token):
+        yield json.dumps({"error": {"code": "500", "message": f"failed for {token}"}}).encode()
+
+    workload = Workload(
+        name="slow",
+        classes=(Class(prompt=Fixed(tokens=32), completion=Fixed(tokens=8)),),
+        load=OpenLoop(stages=(Stage(value=1.0, seconds=2.0),)),
+        duration=2.0,
+        warmup=0.0,
+    )
+    head = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9"
+    lines = []
+
+    async def main(loop):
+        client = virtual.client(Repeating())
+        client.authorize({"authorization": f"Bearer {head}.old-claims.old-signature"})
+        load = Load(
+            plan=make_plan(workload),
+            body=lambda _: b"{}",
+            client=client,
+            divert=None,
+            sink=lines.append,
+            zero=0.0,
+            max_in_flight=10,
+            clock=loop.time,
+        )
+        await offer(load)
+        client.authorize({"authorization": f"Bearer {head}.new-claims.new-signature"})
+        await drain(load, workload.drain)
+
+    clock.run(main)
+
+    assert lines
+    assert {line.error for line in lines} == {"500: failed for Bearer (not shown)"}
 
 
 def test_a_sign_in_that_hangs_is_given_up_and_tried_again():

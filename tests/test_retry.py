@@ -10,6 +10,7 @@ import running
 import virtual
 from ptubench.engine import retry
 from ptubench.record import Attempt, Dropped
+from ptubench.virtual import clock
 from ptubench.workload.model import Class, ClosedLoop, Fixed, OpenLoop, Stage, Throttling, Workload
 from simulated import simulated
 from virtual import Say
@@ -67,7 +68,7 @@ def test_whatever_a_service_says_a_wait_is_short_enough_and_over_once(status, he
     failure = "closed" if status is None else None
     attempt = Attempt(index=0, scheduled=0, taken=0, attempt=number, status=status, headers=headers, failure=failure)
     policy = Throttling(on_429="retry", max_retries=5, max_wait=max_wait)
-    then = retry.after(attempt, policy, now_unix=virtual.EPOCH, draw=draw)
+    then = retry.after(attempt, policy, now_unix=clock.STARTED, draw=draw)
 
     assert then.wait is None or 0 < then.wait <= min(retry.LONGEST_WAIT, 200 if max_wait is None else max_wait)
     assert then.wait is None or number < 5

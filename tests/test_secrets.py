@@ -5,6 +5,7 @@ import base64
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -26,7 +27,6 @@ from ptubench.sim.script import Pace, chunked, document
 from ptubench.target.model import TargetOptions
 from ptubench.target.resolve import resolve_target
 from ptubench.workload.model import Timeouts
-from running import code_of
 from servers import UNAUTHENTICATED, Authority, healthy_server, proxy, script_server
 
 AZURE, OPENAI, OTHER, GATEWAY, TOKEN = (
@@ -199,7 +199,7 @@ def world(tmp_path_factory):
 
 
 RAN = None
-"""A run that came to its end: its verdict decides."""
+"""A run that came to its end: its verdict decides. So many at once may be too much for the machine, and that is no leak."""
 CODES = {
     "azure": RAN,
     "openai": (0,),
@@ -223,7 +223,8 @@ def test_a_run_ends_as_it_should_and_leaves_no_secret_in_anything_that_it_writes
     ran = world.ran[name]
     left = ran.left
 
-    expected = CODES[name] if CODES[name] is not RAN else (code_of((ran.folder / "stdout").read_text()),)
+    invalid = re.search('verdict +INVALID|"verdict": ?"invalid"', (ran.folder / "stdout").read_text())
+    expected = CODES[name] if CODES[name] is not RAN else (4,) if invalid else (0,)
     assert ran.code in expected, ran.said
     assert len(left) >= 3
     assert [(file, mark) for file, raw in left.items() for mark in MARKS if mark in raw] == []

@@ -60,6 +60,7 @@ def test_nothing_leaves_before_it_is_due():
         _, log = ask(port, "GET", "/log?stamps")
 
     row = json.loads(log)
+    assert len(row["stamps"]) == 20
     assert all(stamp >= row["arrived"] + 0.02 + i / 200 for i, stamp in enumerate(row["stamps"]))
 
 

@@ -17,21 +17,10 @@ from ptubench.record import Attempt, Dropped
 from ptubench.virtual import clock
 from ptubench.workload.model import ClosedLoop, Timeouts, Workload
 
-EPOCH = 1_790_000_000.0
-"""What the wall clock reads when a virtual loop begins."""
-
-
-class Loop(clock.Loop):
-    """A virtual loop that begins at `EPOCH`."""
-
-    def __init__(self) -> None:
-        super().__init__(EPOCH)
-
 
 def run(main: Callable[[], Any]) -> Any:
     """The result of a coroutine function on a virtual clock."""
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        return runner.run(main())
+    return clock.run(lambda _: main())
 
 
 def now() -> float:
@@ -149,7 +138,7 @@ class Service(httpx2.AsyncBaseTransport):
             raise say.fault("scripted", request=request)
         headers = [*(say.headers.items() if isinstance(say.headers, Mapping) else say.headers)]
         if say.date is not None:
-            headers.append(("retry-after", formatdate(EPOCH + now() + say.date, usegmt=True)))
+            headers.append(("retry-after", formatdate(asyncio.get_running_loop().wall() + say.date, usegmt=True)))
         streamed = '"stream":true' in body.replace(" ", "")
         kind = "text/event-stream" if say.status == 200 and streamed else "application/json"
         content = _answer(streamed=streamed) if say.status == 200 else b'{"error": {"message": "scripted"}}'

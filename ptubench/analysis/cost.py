@@ -26,10 +26,9 @@ def cost(tpm: dict[str, Any], seconds: float, model: str | None) -> dict[str, An
     if price is None:
         name = "a model that nobody named (give `--model`)" if model is None else f"`{model[:60]}`"
         return result | {"why": f"the prices of {prices.dated()} have no list price for {name}"}
-    per_million = f"{price.input:g} input, {_text(price.cached)} cached, {price.output:g} output"
     result["source"] = (
         f"Global Standard list price of {prices.dated()} ({price.source}), {prices.CURRENCY} per million tokens: "
-        f"{per_million}"
+        f"{price.told}"
     )
     if not tpm["total"]:
         return result | {"why": "no tokens were told"}
@@ -37,7 +36,3 @@ def cost(tpm: dict[str, Any], seconds: float, model: str | None) -> dict[str, An
     if total is None:
         return result | {"why": f"the price of cached tokens of `{model}` is not known, and some were cached"}
     return result | {"total": total * seconds / 60, "per_million_tokens": total / tpm["total"] * 1e6}
-
-
-def _text(price: float | None) -> str:
-    return "unknown" if price is None else f"{price:g}"

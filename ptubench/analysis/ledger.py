@@ -13,6 +13,8 @@ from ptubench.analysis.columns import Attempts, Bools, Floats, select
 from ptubench.analysis.requests import throttled_at
 from ptubench.ptu.catalogue import Weights
 
+_PARTS = 20  # what jitter makes of refusals that are closer than this part of the time is no rate
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
@@ -53,6 +55,11 @@ class Ledger:
         level: Floats = now - np.minimum(lowest[place], now)
         return level
 
+    def depth(self, refused: "Refusals", *, drain: float, ratio: float) -> float:
+        """Seconds of capacity that the bucket held at the first refusal, less what had to drain; had it been empty at 0 s."""
+        wait = float(np.nan_to_num(refused.retry_after[0]))
+        return float(self.level(refused.at[:1], drain=drain, ratio=ratio)[0]) / drain - wait
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusals:
@@ -62,6 +69,10 @@ class Refusals:
     """When the refused calls were sent."""
     retry_after: Floats
     """Seconds; NaN where the answer did not say, as where the service spilled."""
+
+    def select(self, rows: Bools) -> "Refusals":
+        """Some of them."""
+        return Refusals(at=self.at[rows], retry_after=self.retry_after[rows])
 
 
 def ledger(attempts: Attempts, weights: Weights) -> Ledger:
@@ -93,6 +104,24 @@ def refusals(attempts: Attempts) -> Refusals:
 def refused(attempts: Attempts) -> Bools:
     """Which attempts were refused, with a 429 or by being spilled."""
     return attempts.spilled | ~np.isnan(throttled_at(attempts))
+
+
+def reserved(attempts: Attempts) -> bool:
+    """Whether every admitted call had an output limit: what is reserved for others is not published."""
+    return not np.isnan(attempts.limit[rates.admitted(attempts)]).any()
+
+
+def fastest(full_until: Floats, charged: Floats, *, over: float) -> float | None:
+    """The most that was charged a second between any two refusals; None where none are far enough apart.
+
+    Args:
+        full_until: when the bucket would have been below its depth again after each, in seconds.
+        charged: up to each, normalized tokens.
+        over: seconds that are looked at.
+    """
+    spans = full_until[None, :] - full_until[:, None]
+    apart = (spans >= over / _PARTS) & (spans > 0)
+    return float(((charged[None, :] - charged[:, None])[apart] / spans[apart]).max()) if apart.any() else None
 
 
 def _until(times: Floats, amounts: Floats, at: Floats) -> Floats:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from ptubench.analysis.asked import emptied, limit_reached, shortfall
-from ptubench.analysis.columns import Run
+from ptubench.analysis.columns import Run, select
 from ptubench.analysis.metrics import served_model
 from ptubench.analysis.rates import Window
 from ptubench.analysis.requests import Requests
@@ -119,7 +119,7 @@ def _of_capacity(
         )
         yield "idle_bucket", text
     named = catalogue.find(str(run.head.target.get("model") or ""))
-    served = catalogue.find(served_model(run, run.attempts) or "")
+    served = catalogue.find(served_model(run, select(run.attempts, run.attempts.by_target)) or "")
     if named is not None and served is not None and named.name != served.name:
         text = f"{served.name} answered where {named.name} was named: normalized tokens and utilization are reckoned as {named.name}"
         yield "other_model", text

@@ -16,15 +16,15 @@ import numpy as np
 
 from ptubench.analysis import rates
 from ptubench.analysis.columns import Attempts, Bools, Floats, Ints, Run
-from ptubench.analysis.ledger import ledger, refusals
+from ptubench.analysis.ledger import fastest, ledger, refusals
 from ptubench.analysis.rates import Window
 from ptubench.analysis.requests import throttled_at
 from ptubench.ptu.capacity import Capacity
+from ptubench.units import number_text
 
 DEEPEST = 120.0
 """Seconds of capacity that an idle deployment may absorb before its first 429 [assumed: Azure does not publish it]."""
 _DEEPEST_TOLD = 86_400.0  # seconds; a file that says more was damaged
-_PARTS = 20  # a pair of refusals is at least this part of the window apart: what jitter makes of closer ones is no rate
 _APART = 0.005  # seconds: what is nearer may have reached the service in another order
 _MOST = 300  # refusals of which all pairs are looked at
 
@@ -48,6 +48,12 @@ class AtLeast:
     tpm_normalized: float | None
     """None where the capacity is not known, and with it the weights of tokens."""
 
+    @property
+    def text(self) -> str:
+        """As a sentence says it."""
+        tokens = self.tpm_normalized
+        return f"{number_text(self.rpm)} calls/min" if tokens is None else f"{tokens:,.0f} normalized tokens/min"
+
 
 def first_refusal(attempts: Attempts) -> float | None:
     """When the target first refused: its 429, or the answer of another deployment to which the service spilled."""
@@ -70,14 +76,11 @@ def between_refusals(attempts: Attempts, capacity: Capacity, window: Window) -> 
     rows = _chosen(at, charges.at)
     at, full_until = at[rows], (at + waits)[rows]
     charged = charges.prompt_until(at) + capacity.weights.output * charges.completion_until(at)
-    spans = full_until[None, :] - full_until[:, None]
-    apart = spans >= (window[1] - window[0]) / _PARTS
-    if not apart.any() or spans[0, -1] <= 0:
+    highest = fastest(full_until, charged, over=window[1] - window[0])
+    if highest is None or full_until[-1] <= full_until[0]:
         return None
-    return Sustained(
-        highest=float(((charged[None, :] - charged[:, None])[apart] / spans[apart]).max()) * 60,
-        overall=float((charged[-1] - charged[0]) / spans[0, -1]) * 60,
-    )
+    overall = float((charged[-1] - charged[0]) / (full_until[-1] - full_until[0]))
+    return Sustained(highest=highest * 60, overall=overall * 60)
 
 
 def though_idle(run: Run, served: Attempts, capacity: Capacity | None, *, load_end: float) -> AtLeast:

@@ -32,7 +32,7 @@ _EDGES = 48  # on each side of a percentile's rank
 _REACH = 40.0  # in binomial standard deviations: neighbours that are alike widen the interval
 _BATCHES = 10
 _TAIL = 0.025
-_Z95 = 1.959964
+Z95 = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +196,8 @@ def batch_error(values: NDArray[Any]) -> float:
 
 
 def student(freedom: int) -> float:
-    """The 97.5 % point of Student's distribution (Abramowitz and Stegun 26.7.5): within 1 % from 4 degrees of freedom on."""
-    z, n = _Z95, float(freedom)
+    """The 97.5 % point of Student's distribution (Abramowitz and Stegun 26.7.5): within 1 % from 3 degrees of freedom on."""
+    z, n = Z95, float(freedom)
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
@@ -282,9 +282,9 @@ def central(ordered: NDArray[Any]) -> tuple[Any, Any]:
 
 def wilson(count: int, total: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share (Wilson 1927)."""
-    ratio, square = count / total, _Z95**2
+    ratio, square = count / total, Z95**2
     middle = (ratio + square / (2 * total)) / (1 + square / total)
-    half = _Z95 * math.sqrt(ratio * (1 - ratio) / total + square / (4 * total**2)) / (1 + square / total)
+    half = Z95 * math.sqrt(ratio * (1 - ratio) / total + square / (4 * total**2)) / (1 + square / total)
     # At the ends the formula is exact and only its rounding is not.
     return (0.0 if count == 0 else max(0.0, middle - half)), (1.0 if count == total else min(1.0, middle + half))
 

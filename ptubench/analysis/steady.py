@@ -26,7 +26,7 @@ from ptubench.analysis.rates import Grid
 from ptubench.analysis.requests import Requests
 from ptubench.analysis.saturation import AtLeast
 from ptubench.ptu.capacity import Capacity
-from ptubench.units import duration_text, number_text, share_text
+from ptubench.units import duration_text, share_text
 
 FEWEST = 100
 """Requests below which nothing is decided: the fixed rule holds."""
@@ -213,7 +213,7 @@ def _not_saturated(seen: _Seen) -> tuple[AtLeast, str]:
     )
     absorbed = duration_text(saturation.depth(seen.run))
     text = (
-        f"saturation not reached; capacity is at least {_bound(at_least)} ({came}; up to {absorbed} of the capacity may have "
+        f"saturation not reached; capacity is at least {at_least.text} ({came}; up to {absorbed} of the capacity may have "
         "gone into a bucket that was idle)"
     )
     return at_least, text
@@ -233,15 +233,10 @@ def _full_throughout(found: WarmUp, seen: _Seen) -> WarmUp:
         calls = saturation.admitted_rpm(seen.served, window) * sustained.overall / admitted
         at_least = AtLeast(rpm=calls, tpm_normalized=sustained.overall)
     text = (
-        f"{found.text}; saturation not reached throughout; capacity is at least {_bound(at_least)} (the bucket was not full "
+        f"{found.text}; saturation not reached throughout; capacity is at least {at_least.text} (the bucket was not full "
         f"all the while: the load is too near the capacity, or the window too short); {_TRY}"
     )
     return replace(found, text=text, at_least=at_least)
-
-
-def _bound(at_least: AtLeast) -> str:
-    tokens = at_least.tpm_normalized
-    return f"{number_text(at_least.rpm)} calls/min" if tokens is None else f"{tokens:,.0f} normalized tokens/min"
 
 
 def _on_a_full_minute(found: WarmUp, seen: _Seen) -> WarmUp:

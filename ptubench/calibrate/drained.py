@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ptubench.analysis.columns import Floats, Ints
-from ptubench.analysis.ledger import Ledger, Refusals
+from ptubench.analysis.columns import Attempts, Floats, Ints
+from ptubench.analysis.ledger import Ledger, Refusals, fastest, ledger, refusals, reserved
 from ptubench.calibrate.fit import Found, Line, line
+from ptubench.ptu.catalogue import Weights
 
 FEWEST = 10
 """Refusals, beyond one for each stretch in which the bucket did not run empty."""
@@ -30,7 +31,6 @@ _PUBLISHED = 0.03  # a ratio that is as near to the published one is taken for i
 _SAME = 0.005  # seconds between calls that may have come in another order than they were sent
 _SHALLOW = 2.0  # seconds: 429s that come sooner are of a bucket that was not empty before
 _POINTS = 120  # refusals close to each other say the same
-_PART = 20  # a pair of refusals is at least this part of all apart: what jitter makes of closer ones is no rate
 _IDLE = 0.1  # seconds between two refusals that the drain does not explain: more, and the bucket ran empty
 _SCATTER = 6 * 1.4826  # median absolute deviations that are as many as 6 standard deviations
 _ROUNDS = 8
@@ -64,25 +64,26 @@ class Drained:
         return own.near(other.value) or (other.low <= own.high and own.low <= other.high)
 
 
-def drained(ledger: Ledger, refusals: Refusals, *, ratio: float, typed: bool, limited: bool) -> Drained | None:
+def drained(attempts: Attempts, weights: Weights, *, typed: bool) -> Drained | None:
     """Read the account of a run by its refusals; None where too few of them came from a bucket that stayed full.
 
+    Where a call had no output limit, neither ratio nor depth is told.
+
     Args:
-        ledger: what was charged.
-        refusals: of the same target.
-        ratio: as published, or as typed.
-        typed: whether the latter: then it stands, whatever the run says.
-        limited: whether every call had an output limit; what is reserved for others is not published, so that neither
-            ratio nor depth is told.
+        attempts: sent to the target itself.
+        weights: of tokens, as published, or as typed.
+        typed: whether the ratio is the latter: then it stands, whatever the run says.
     """
-    told = ~np.isnan(refusals.retry_after)
+    account, refused, limited = ledger(attempts, weights), refusals(attempts), reserved(attempts)
+    ratio = weights.output
+    told = ~np.isnan(refused.retry_after)
     exact = np.count_nonzero(told) > FEWEST
-    at = refusals.at[told] if exact else refusals.at
-    rows = _thin(at)
-    at, after = at[rows], (refusals.retry_after[told][rows] if exact else None)
+    refused = refused.select(told) if exact else refused
+    rows = _thin(refused.at)
+    at, after = refused.at[rows], (refused.retry_after[rows] if exact else None)
     # What was admitted just after a refusal was judged before it: else it would have been refused too.
     judged = at if after is None else at + np.minimum(after, _SAME)
-    prompt, completion = ledger.prompt_until(judged), ledger.completion_until(judged)
+    prompt, completion = account.prompt_until(judged), account.completion_until(judged)
     full_until = at if after is None else at + after
     charges, telling = np.stack((prompt, completion), axis=1), after is not None and limited
     stretch = _stretches(full_until, charges, ratio, exact=after is not None, joint=telling and not typed)
@@ -101,8 +102,7 @@ def drained(ledger: Ledger, refusals: Refusals, *, ratio: float, typed: bool, li
         return None
     depth = None
     if limited and exactly is not None and by_retry_after is not None:
-        first = float(refusals.at[told][0]), float(refusals.retry_after[told][0])
-        depth = _depth(ledger, first, by_retry_after, ratio=used, noise=exactly.noise)
+        depth = _depth(account, refused, by_retry_after, ratio=used, noise=exactly.noise)
     return Drained(
         admitted=admitted,
         by_retry_after=by_retry_after,
@@ -198,12 +198,8 @@ def _highest(full_until: Floats, charged: Floats) -> float | None:
     """Charged a second between any two refusals that are apart, the most: the drain, where the bucket never ran empty."""
     if len(full_until) <= FEWEST:
         return None
-    spans = full_until[None, :] - full_until[:, None]
-    apart = spans > max(float(spans.max()) / _PART, 0.0)
-    if not apart.any():
-        return None
-    highest = float(((charged[None, :] - charged[:, None])[apart] / spans[apart]).max())
-    return highest if highest > 0 else None
+    highest = fastest(full_until, charged, over=float(np.ptp(full_until)))
+    return highest if highest is not None and highest > 0 else None
 
 
 def _rate(found: Line | None, unsure: float = 0.0) -> Found | None:
@@ -228,14 +224,9 @@ def _ratio(charges: NDArray[np.float64], full_until: Floats, stretch: Ints) -> F
     return Found(value=ratio, low=ratio - half, high=ratio + half) if half <= TOLD * ratio else None
 
 
-def _depth(ledger: Ledger, first: tuple[float, float], drain: Found, *, ratio: float, noise: float) -> Found | None:
+def _depth(charges: Ledger, refused: Refusals, drain: Found, *, ratio: float, noise: float) -> Found | None:
     """Seconds of capacity that the bucket held at the first refusal, less what had to drain."""
-    at, after = first
-
-    def seconds(per_second: float) -> float:
-        return float(ledger.level(np.array([at]), drain=per_second, ratio=ratio)[0]) / per_second - after
-
-    value, ends = seconds(drain.value), sorted((seconds(drain.low), seconds(drain.high)))
+    value, *ends = (charges.depth(refused, drain=rate, ratio=ratio) for rate in (drain.value, drain.low, drain.high))
     around = 2 * noise  # a retry-after is rounded up, and so by half of its step on average
-    found = Found(value=value, low=min(value, ends[0]) - around, high=max(value, ends[1]) + around)
+    found = Found(value=value, low=min(value, *ends) - around, high=max(value, *ends) + around)
     return found if value >= _SHALLOW and found.half <= 2 * TOLD else None

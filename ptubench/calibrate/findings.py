@@ -12,7 +12,7 @@ import numpy as np
 from ptubench.analysis import rates, saturation
 from ptubench.analysis import requests as per_request
 from ptubench.analysis.columns import Attempts, Run, select
-from ptubench.analysis.ledger import Ledger, ledger, refusals
+from ptubench.analysis.ledger import Ledger, ledger, refusals, reserved
 from ptubench.analysis.metrics import due
 from ptubench.analysis.rates import Window
 from ptubench.analysis.requests import Requests
@@ -22,7 +22,7 @@ from ptubench.calibrate.drained import Drained, drained
 from ptubench.calibrate.fit import Found
 from ptubench.calibrate.speed import FEWEST, Speed, speed
 from ptubench.ptu.capacity import Capacity, capacity
-from ptubench.units import number_text, share_text
+from ptubench.units import share_text
 
 _SCATTERED = 1.0  # seconds by which 429s are off their line that no rounding explains
 _UNTOLD = 0.01  # share of the admitted calls without usage from which on it is said
@@ -82,13 +82,7 @@ def findings(run: Run, *, window: Window, ratio: float | None = None) -> Finding
     account, found, why = None, None, _no_account(target, published)
     if published is not None and not why:
         account = ledger(own, published.weights)
-        found = drained(
-            account,
-            refusals(own),
-            ratio=published.weights.output,
-            typed=ratio is not None,
-            limited=_limited(own),
-        )
+        found = drained(own, published.weights, typed=ratio is not None)
     sustained = None if found is None else found.admitted or found.by_retry_after
     at_least = None
     if found is None and not why:
@@ -144,11 +138,6 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _limited(attempts: Attempts) -> bool:
-    """Whether every admitted call had an output limit."""
-    return not np.isnan(attempts.limit[rates.admitted(attempts)]).any()
-
-
 def _no_account(target: dict[str, Any], published: Capacity | None) -> str:
     """Why the deployment's account can't be read at all; empty where it can."""
     if target.get("type") == "standard":
@@ -159,11 +148,9 @@ def _no_account(target: dict[str, Any], published: Capacity | None) -> str:
 
 
 def _not_told(at_least: AtLeast, count: int) -> str:
-    tokens = at_least.tpm_normalized
-    bound = f"{number_text(at_least.rpm)} calls/min" if tokens is None else f"{tokens:,.0f} normalized tokens/min"
     came = "no 429 came" if not count else f"{count} 429s, or the stretches in which they came, are too few"
     return (
-        f"capacity: {came}, so that it is only known to be at least {bound}; drive the deployment to its limit for some minutes, "
+        f"capacity: {came}, so that it is only known to be at least {at_least.text}; drive the deployment to its limit for some minutes, "
         "such as with load: {utilization: 120%}"
     )
 
@@ -192,7 +179,7 @@ def _of_account(own: Attempts, found: Drained, size: int | None) -> list[str]:
             "the retry-after of the 429s does not fit what was charged: others were calling, and the deployment takes more "
             "than is found, or the service reckons otherwise"
         )
-    if not _limited(own):
+    if not reserved(own):
         said.append(
             "output ratio and depth: some calls had no output limit, and what is reserved for these is not published"
         )

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptubench.analysis.columns import Floats, Ints
+from ptubench.analysis.stats import Z95, student
 
-Z95 = 1.959964
 _NEAR = 0.01
 _ALIKE = 0.99  # more is a walk that no line fits
 _EXACT = 1e-9  # of the spread: what rounding leaves
@@ -92,7 +92,7 @@ def line(x: NDArray[np.float64], y: Floats, stretch: Ints) -> Line | None:
     slopes = inverse @ x.T @ y[:, 0]
     rest = y[:, 0] - x @ slopes
     covariance = inverse * float(rest @ rest) / free * inflation(rest)
-    return Line(slopes=slopes / scale, covariance=covariance / np.outer(scale, scale), rest=rest, t95=_student(free))
+    return Line(slopes=slopes / scale, covariance=covariance / np.outer(scale, scale), rest=rest, t95=student(free))
 
 
 def of_sums(above: Floats, below: Floats) -> Found | None:
@@ -121,14 +121,3 @@ def inflation(rest: Floats) -> float:
     alike = float(rest[1:] @ rest[:-1]) / squares
     alike = min(max(alike + (1 + 4 * alike) / len(rest), 0.0), _ALIKE)
     return (1 + alike) / (1 - alike)
-
-
-def _student(free: int) -> float:
-    """The 97.5 % point of Student's t (Abramowitz and Stegun 26.7.5), within 1 % from 3 degrees of freedom on."""
-    z = Z95
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + math.fsum(term / free**power for power, term in enumerate(terms, start=1))

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ptubench.analysis.columns import Bools, Floats
 from ptubench.analysis.requests import Requests, hidden_tokens, tbt, ttft
-from ptubench.calibrate.fit import Z95, Found, inflation
+from ptubench.analysis.stats import Z95
+from ptubench.calibrate.fit import Found, inflation
 
 FEWEST = 30
 """Answers from which anything is told."""

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ptubench.cli.show import print_json
+from ptubench.cli.show import print_json, print_view
 
 _PATIENCE = 2.0
 """Seconds after which progress is said."""
@@ -49,9 +49,8 @@ def compare(
         print_json(found)
         return
     from ptubench.report import compare as report
-    from ptubench.report import text
 
-    text.console().print(report.render(found))
+    print_view(report.render(found))
 
 
 @contextmanager

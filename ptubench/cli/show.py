@@ -21,10 +21,9 @@ def show(summary: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return
-    from ptubench.report import table, text
+    from ptubench.report import table
 
-    with _written():
-        text.console().print(table.render(summary))
+    print_view(table.render(summary))
 
 
 def show_later(first: dict[str, Any], summary: dict[str, Any]) -> None:
@@ -33,7 +32,7 @@ def show_later(first: dict[str, Any], summary: dict[str, Any]) -> None:
 
     same = first["validity"]["verdict"] == summary["validity"]["verdict"] and first["checks"] == summary["checks"]
     if same and (section := azure.monitor(summary)) is not None:
-        text.console().print(text.Encodable(section))
+        print_view(text.Encodable(section))
     else:
         show(summary, as_json=False)
 

@@ -111,8 +111,8 @@ def find_proxy(scheme: str, host: str, env: Mapping[str, str]) -> Proxy | None:
         raise UsageError(f"{variable}: only proxies of the form http://host:port can be used; unset it or correct it")
     authorization = None
     if parts.username is not None:
-        secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        authorization = "Basic " + base64.b64encode(secret.encode()).decode()
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        authorization = "Basic " + base64.b64encode(login.encode()).decode()
     return Proxy(parts.hostname or "", parts.port or 80, authorization)
 
 

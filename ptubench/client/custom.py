@@ -128,14 +128,15 @@ class CustomClient:
                 # How often it was sent is no part of an answer, and there may be none.
                 if exchange.answered is None and not (isinstance(piece, Mapping) and set(piece) == {"retries"}):
                     exchange.answered = at
-                if isinstance(piece, Mapping):
+                if isinstance(piece, str):
+                    if piece:
+                        answer.content(OUTPUT, at)
+                        self.gaps.content(at, None if exchange.spilled else last)
+                        last = at
+                elif isinstance(piece, Mapping):
                     _note(exchange, piece)
-                elif not isinstance(piece, str):
+                else:
                     raise TypeError(f"the function yielded a {type(piece).__name__}; it must yield text or mappings")
-                elif piece:
-                    answer.content(OUTPUT, at)
-                    self.gaps.content(at, None if exchange.spilled else last)
-                    last = at
         exchange.status = 200
         if answer.first_content is None:
             exchange.fail("empty", "the function yielded no text")

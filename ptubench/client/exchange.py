@@ -1,6 +1,6 @@
 """One request and its answer on the wire, as a client saw it. Times are readings of `time.perf_counter`."""
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping
 
 from ptubench import __version__, histogram, secret
 from ptubench.record import SPILLED
@@ -115,11 +115,11 @@ class Exchange:
         """Another deployment answers: its gaps are not the target's."""
         return SPILLED in self.headers
 
-    def hide(self, secrets: Iterable[str]) -> None:
+    def hide(self, secrets: tuple[str, ...]) -> None:
         """Take out what a server or a library has repeated of the request's secrets."""
-        secrets, answer = tuple(secrets), self.answer
         if not secrets:
             return
+        answer = self.answer
         self.error = self.error and secret.hide(self.error, secrets)
         self.headers = {name: secret.hide(value, secrets) for name, value in self.headers.items()}
         answer.model = answer.model and secret.hide(answer.model, secrets)

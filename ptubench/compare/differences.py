@@ -142,7 +142,9 @@ def between_shares(found: Difference | None, hits: tuple[Bools, Bools], *, paire
     """
     if found is None or not all(map(len, hits)):
         return None
-    (first, (low_1, high_1)), (second, (low_2, high_2)) = ((part.mean(), _wilson(part)) for part in hits)
+    (first, (low_1, high_1)), (second, (low_2, high_2)) = (
+        (part.mean(), wilson(int(np.count_nonzero(part)), len(part))) for part in hits
+    )
     alike = _correlation(*hits) if paired else 0.0
 
     def reach(of_second: float, of_first: float) -> float:
@@ -166,10 +168,6 @@ def _drawn(draw: Draw, *parts: Ints) -> NDArray[np.float32]:
     per_stretch = np.column_stack([np.bincount(part, minlength=width) for part in parts]).astype(np.float32)
     found: NDArray[np.float32] = (draw.blocks.weights @ per_stretch).T
     return found
-
-
-def _wilson(hits: Bools) -> tuple[float, float]:
-    return wilson(int(np.count_nonzero(hits)), len(hits))
 
 
 def _correlation(first: Bools, second: Bools) -> float:

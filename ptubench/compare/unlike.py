@@ -6,7 +6,7 @@ from typing import Any
 
 from ptubench.compare.side import Side
 from ptubench.units import number_text
-from ptubench.workload.hashing import files
+from ptubench.workload.hashing import BESIDE, files
 
 FAR = 20.0
 """Milliseconds of round trip: clients that far apart do not measure the same latency."""
@@ -18,7 +18,6 @@ _FILE_NAMES = {
     "unlimited": "output_limit",
 }
 """What the workload file calls them."""
-_BESIDE = ("name", "description", "checks", "target", "seed", "pending")
 _NESTED = ("classes", _POLICY)
 
 _Told = Callable[[Side], Any]
@@ -157,7 +156,7 @@ def _text(value: Any) -> str:
 
 def _leaves(workload: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the load, by the names that the workload file has for it."""
-    found: dict[str, Any] = {name: value for name, value in workload.items() if name not in (*_BESIDE, *_NESTED)}
+    found: dict[str, Any] = {name: value for name, value in workload.items() if name not in (*BESIDE, *_NESTED)}
     for key, value in workload.get(_POLICY, {}).items():
         if key != "divert_to":  # a target, and no part of the load
             found[f"{_POLICY}.{key}"] = value

@@ -51,8 +51,8 @@ class Account:
             progress.recent_ttft.append(attempt.first_content - attempt.sent)
             if attempt.first_output is not None:
                 progress.recent_ttfo.append(attempt.first_output - attempt.sent)
-            reasons = bool(attempt.reasoning_tokens) or catalogue.reasons(attempt.model or "")
-            progress.reasoning = progress.reasoning or reasons
+            if attempt.reasoning_tokens or catalogue.reasons(attempt.model or ""):
+                progress.reasoning = True
         if attempt.failure is not None:
             progress.failures[attempt.failure] = progress.failures.get(attempt.failure, 0) + 1
 

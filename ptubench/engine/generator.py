@@ -166,12 +166,13 @@ class Load:
     ) -> Attempt:
         """One exchange, as it will stand in the run file."""
         exchange = Exchange()
+        carried = client.secrets  # a token may be renewed before the answer repeats this one
         cut = True
         self.sent += 1
         with contextlib.suppress(asyncio.CancelledError):  # the drain has ended: a result like any other
             await client.send(body, exchange)
             cut = False
-        exchange.hide(client.secrets)
+        exchange.hide(carried)
         answer, streamed = exchange.answer, self.plan.workload.stream
         request = asked.request
         return Attempt(

@@ -9,8 +9,7 @@ import numpy as np
 
 from ptubench.errors import UsageError
 from ptubench.load.plan import Plan
-from ptubench.load.sizes import BLOCK
-from ptubench.ptu.sizing import Demand, Floats
+from ptubench.ptu.sizing import Demand
 
 
 def demand(plan: Plan, *, prompt_limit: int | None = None) -> tuple[Demand, int]:
@@ -45,26 +44,15 @@ def demand(plan: Plan, *, prompt_limit: int | None = None) -> tuple[Demand, int]
 
 def minutes(plan: Plan, *, prompt_limit: int | None = None) -> tuple[Demand, int]:
     """The same of any draw, also of one without calls; NaN where tokens are not known."""
-    offsets = np.empty(0) if plan.offsets is None else plan.offsets
-    duration = plan.workload.duration
-    blocks = [plan.columns(block) for block in range(-(-len(offsets) // BLOCK))]
-    prompt, cached, completion = (
-        np.concatenate([np.empty(0), *(getattr(part, name) for part in blocks)])
-        for name in ("prompt", "cached", "completion")
+    tokens = plan.whole("prompt", "cached", "completion")
+    kept = ~(tokens["prompt"] > (math.inf if prompt_limit is None else prompt_limit))  # NaN stays
+    prompt, cached, completion = (plan.per_minute(np.where(kept, column, 0.0)) for column in tokens.values())
+    duration = max(1.0, plan.workload.duration / 60)
+    found = Demand(
+        calls=plan.per_minute(kept.astype(float)),
+        prompt=prompt,
+        cached=cached,
+        completion=completion,
+        minutes=duration,
     )
-    kept = np.full(len(prompt), fill_value=True) if prompt_limit is None else ~(prompt > prompt_limit)
-    whole = max(1, int(np.ceil(duration / 60)))
-    number = (offsets // 60).astype(np.int64)[kept]
-    scale = max(1.0, 60 / duration)
-
-    def totals(amounts: Floats) -> Floats:
-        sums = np.bincount(number, weights=amounts[kept], minlength=whole).astype(float)
-        return sums * scale
-
-    return Demand(
-        calls=totals(np.ones(len(prompt))),
-        prompt=totals(prompt),
-        cached=totals(cached),
-        completion=totals(completion),
-        minutes=max(1.0, duration / 60),
-    ), int((~kept).sum())
+    return found, int((~kept).sum())

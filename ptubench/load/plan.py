@@ -116,6 +116,18 @@ class Plan:
             table = np.where(kinds == number, self._class_columns(number, block), table)
         return Columns(kinds[:length], *table[:, :length])
 
+    def whole(self, *names: str) -> dict[str, Floats]:
+        """These columns of all requests; not of a closed loop, which has no end."""
+        blocks = [self.columns(block) for block in range(-(-(self.count or 0) // BLOCK))]
+        return {name: np.concatenate([np.empty(0), *(getattr(part, name) for part in blocks)]) for name in names}
+
+    def per_minute(self, amounts: Floats) -> Floats:
+        """Sums of `amounts`, one for each request, over the minutes of the load; one under a minute is scaled to it."""
+        due = np.empty(0) if self.offsets is None else self.offsets
+        whole = max(1, int(np.ceil(self.workload.duration / 60)))
+        sums = np.bincount((due // 60).astype(np.int64), weights=amounts, minlength=whole).astype(float)
+        return sums * max(1.0, 60 / self.workload.duration)
+
     def _draw_table(self, block: int) -> tuple[list[int], Floats]:
         columns = self.columns(block)
         rows = (columns.prompt, columns.cached, columns.prefix, columns.completion, columns.limit, columns.message)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptubench.load.plan import Plan
-from ptubench.load.sizes import BLOCK
 from ptubench.ptu.capacity import Capacity
 from ptubench.samples import NEEDED
 from ptubench.stream.apis import reasoning_effort
@@ -53,13 +52,11 @@ def _table(plan: Plan) -> dict[str, Floats | None]:
     names = ("prompt", "cached", "completion", "limit")
     if plan.count is None:
         return dict.fromkeys(names)
-    blocks = [plan.columns(block) for block in range(-(-plan.count // BLOCK))]
-    whole = {name: np.concatenate([np.empty(0), *(getattr(part, name) for part in blocks)]) for name in names}
-    return {name: None if np.isnan(column).any() else column for name, column in whole.items()}
+    return {name: None if np.isnan(column).any() else column for name, column in plan.whole(*names).items()}
 
 
 def _offered(workload: Workload, plan: Plan, measured: int | None) -> dict[str, Any]:
-    minutes = None if plan.count is None else _minutes(workload, plan, np.ones(plan.count))
+    minutes = None if plan.offsets is None else plan.per_minute(np.ones(len(plan.offsets)))
     return {
         "requests": plan.count,
         "measured": measured,
@@ -78,7 +75,7 @@ def _tokens(workload: Workload, plan: Plan, table: dict[str, Floats | None]) -> 
     return {
         **{name: None if column is None else int(column.sum()) for name, column in table.items()},
         "tpm_mean": None if both is None else float(both.sum()) / workload.duration * 60,
-        "tpm_peak_minute": None if both is None else float(_minutes(workload, plan, both).max()),
+        "tpm_peak_minute": None if both is None else float(plan.per_minute(both).max()),
         "prompts_raised": plan.raised,
     }
 
@@ -106,16 +103,8 @@ def _normalized(
     if prompt is None or cached is None or answer is None:
         return None, None
     tokens = capacity.normalized(prompt, cached, answer)
-    return float(tokens.sum()) / workload.duration * 60, float(_minutes(workload, plan, tokens).max())
+    return float(tokens.sum()) / workload.duration * 60, float(plan.per_minute(tokens).max())
 
 
 def _share(per_minute: float | None, capacity: Capacity) -> float | None:
     return None if per_minute is None else per_minute / capacity.tpm
-
-
-def _minutes(workload: Workload, plan: Plan, amounts: Floats) -> Floats:
-    """Sums of `amounts` over the requests due in each minute of the run; a run under a minute is scaled to one."""
-    assert plan.offsets is not None  # noqa: S101 - asked for planned loads only
-    number = (plan.offsets // 60).astype(np.int64)
-    sums = np.bincount(number, weights=amounts, minlength=1).astype(float)
-    return sums * max(1.0, 60 / workload.duration)

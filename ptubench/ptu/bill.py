@@ -63,10 +63,11 @@ def bill(case: Case, prices: Prices, *, ptu: int | None, sizes: Sequence[int]) -
 def cost(ptu: int, prices: Prices, type_: str) -> dict[str, Any] | None:
     """{per_hour, per_month{hour, month, year}} of a deployment; None where nothing is known of the type's price."""
     price = prices.ptu.get(type_)
-    if price is None:
-        return None
-    hourly = None if price.hour is None else price.hour * ptu
-    return {"per_hour": hourly, "per_month": money.per_month(ptu, price)}
+    return None if price is None else _paid(ptu, price)
+
+
+def _paid(ptu: int, price: PtuPrice) -> dict[str, Any]:
+    return {"per_hour": None if price.hour is None else price.hour * ptu, "per_month": money.per_month(ptu, price)}
 
 
 def _as_you_go(case: Case, prices: Prices) -> tuple[Floats | None, dict[str, Any]]:
@@ -78,9 +79,8 @@ def _as_you_go(case: Case, prices: Prices) -> tuple[Floats | None, dict[str, Any
         return None, said | {"why": f"{table} have no tokens of `{case.model}`; give --prices FILE"}
     if factor is None:
         return None, said | {"why": f"{table} have no Standard deployments of type {case.type}; give --prices FILE"}
-    per_million = f"{price.input:g} input, {'unknown' if price.cached is None else f'{price.cached:g}'} cached, {price.output:g} output"
     of_type = "" if factor == 1 else f", times {factor:g} for {TYPES[case.type]}"
-    said["source"] = f"{prices.currency} per million tokens: {per_million} ({price.source}){of_type}"
+    said["source"] = f"{prices.currency} per million tokens: {price.told} ({price.source}){of_type}"
     minutes = money.as_you_go(case.demand, price, factor)
     if minutes is None:
         return None, said | {"why": f"{table} have no price for cached tokens of `{case.model}`; give --prices FILE"}
@@ -108,12 +108,9 @@ def _ptu(size: int | None, price: PtuPrice | None, hour: float | None, type_: st
         return said | {"why": f"{_table(prices)} have no PTUs of type {type_}; give --prices FILE"}
     if size is None:
         return said | {"why": "no size is recommended"}
-    months = money.per_month(size, price)
-    return said | {
-        "per_hour": None if price.hour is None else price.hour * size,
-        "per_month": months,
-        "break_even_hours": {term: money.break_even(month, hour) for term, month in months.items()},
-    }
+    paid = _paid(size, price)
+    hours = {term: money.break_even(month, hour) for term, month in paid["per_month"].items()}
+    return said | paid | {"break_even_hours": hours}
 
 
 def _month(

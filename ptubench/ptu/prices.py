@@ -39,6 +39,11 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     source: _Source
     """`official` or `third party`, as the file explains; in a user's own table, whatever the user wrote."""
 
+    @property
+    def told(self) -> str:
+        """In words, such as "2 input, 0.5 cached, 8 output"."""
+        return f"{self.input:g} input, {'unknown' if self.cached is None else f'{self.cached:g}'} cached, {self.output:g} output"
+
     def of(self, prompt: Tokens, cached: Tokens, completion: Tokens) -> Tokens | None:
         """Money for so many tokens, `cached` a part of `prompt`; None if cached ones have no known price."""
         if self.cached is None and np.any(cached):

@@ -37,9 +37,7 @@ def heading(summary: Mapping[str, Any]) -> RenderableType:
     """What one must know before reading any number."""
     workload = msgspec.convert(summary["workload"], Workload)
     target, run = summary["target"], summary["run"]
-    title = Text.assemble(
-        badge(target["kind"], clock=run.get("clock", "real")), "  ", untrusted(workload.name, "bold", limit=50)
-    )
+    title = Text.assemble(badge(target["kind"], clock=run["clock"]), "  ", untrusted(workload.name, "bold", limit=50))
     title.append_text(Text.assemble("  ", untrusted(workload.description, "dim", limit=200)))
     title.no_wrap, title.overflow = True, "ellipsis"
     grid = Table.grid(padding=(0, 2))
@@ -68,7 +66,7 @@ def heading(summary: Mapping[str, Any]) -> RenderableType:
         grid.add_row(Text("spillover"), Text.assemble("to ", untrusted(target["spillover"], limit=64)))
     if (way := network(summary["network"])) is not None:
         grid.add_row(Text("network"), way)
-    grid.add_row(Text("verdict"), _verdict(summary["validity"], virtual=run.get("clock") == "virtual"))
+    grid.add_row(Text("verdict"), _verdict(summary["validity"], virtual=run["clock"] == "virtual"))
     if summary["checks"]:
         grid.add_row(Text("checks"), _checks(summary["checks"]))
     return Group(title, Text(), grid)

@@ -85,9 +85,19 @@ def sheet(title: str, *columns: str) -> Table:
     return table
 
 
+class _Console(Console):
+    """A console whose reader may leave: rich would end the program then, as if it had crashed."""
+
+    def on_broken_pipe(self) -> None:
+        """Standard output is the business of whoever prints there."""
+        if self.stderr:
+            super().on_broken_pipe()
+        raise BrokenPipeError
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console for reports: markup is never read, and with `NO_COLOR` no style code is written at all."""
-    return Console(
+    return _Console(
         stderr=stderr,
         # NO_COLOR alone would leave rich's bold and dim codes in the output.
         color_system=None if os.environ.get("NO_COLOR") else "auto",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptubench.analysis import rates, saturation
-from ptubench.analysis.columns import Attempts, Floats, Run, select
-from ptubench.analysis.ledger import ledger, refusals
+from ptubench.analysis.columns import Attempts, Run, select
+from ptubench.analysis.ledger import Ledger, ledger, refusals, reserved
 from ptubench.analysis.rates import Window
 from ptubench.calibrate.drained import Drained, drained
 from ptubench.ptu.capacity import Capacity
@@ -38,7 +38,7 @@ def full(own: Attempts, capacity: Capacity | None, window: Window, *, rate: floa
     What output limits reserve of it comes and goes; from refusal to refusal that is accounted for.
 
     Args:
-        own: attempts that were sent to the target itself and answered by it.
+        own: attempts that were sent to the target itself.
         capacity: for the weights of tokens; None where they are not known.
         window: from the first refusal on, in seconds.
         rate: calls a second that were admitted in it.
@@ -51,10 +51,7 @@ def full(own: Attempts, capacity: Capacity | None, window: Window, *, rate: floa
         drains, at_least = _charged(found, per_minute(told) or 0.0)
         rate *= drains / tpm
     seconds = None if capacity is None or not drains else _depth(own, capacity, told, drain=drains / 60)
-    if seconds is not None:
-        depth = seconds * rate
-    else:
-        depth = _absorbed(np.sort(own.sent[rates.admitted(own) & (own.sent < window[0])]), window[0], drain=rate)
+    depth = _absorbed(own, window[0], drain=rate) if seconds is None else seconds * rate
     return Full(rate=rate, tpm=drains, depth=depth, at_least=at_least)
 
 
@@ -65,11 +62,7 @@ def own(run: Run) -> Attempts:
 
 def account(own: Attempts, capacity: Capacity) -> Drained | None:
     """What refusals say with their retry-after; None where they don't, or what was admitted does not agree with it."""
-    if not _limited(own):
-        return None  # what is reserved for these is not published
-    found = drained(
-        ledger(own, capacity.weights), refusals(own), ratio=capacity.weights.output, typed=True, limited=True
-    )
+    found = drained(own, capacity.weights, typed=True) if reserved(own) else None
     return found if found is not None and found.by_retry_after is not None and found.agrees else None
 
 
@@ -80,13 +73,12 @@ def per_minute(found: Drained | None) -> float | None:
 
 def costs(own: Attempts, capacity: Capacity | None) -> float:
     """How uneven the costs of calls are: their variance by their mean squared."""
-    served = select(own, rates.admitted(own) & rates.told(own))
+    served = select(own, rates.told(own) & own.by_target)
     prompt, completion = served.prompt_tokens, served.completion_tokens
     if capacity is None:
         cost = prompt + completion
     else:
-        weights, cached = capacity.weights, np.nan_to_num(served.cached_tokens)
-        cost = weights.input * (prompt - cached) + weights.cached * cached + weights.output * completion
+        cost = capacity.normalized(prompt, np.nan_to_num(served.cached_tokens), completion)
     mean = float(cost.mean()) if len(cost) else 0.0
     return float(cost.var()) / mean**2 if mean > 0 else 0.0
 
@@ -109,18 +101,13 @@ def _depth(own: Attempts, capacity: Capacity, told: Drained | None, *, drain: fl
     if told is not None and told.depth is not None:
         return told.depth.value
     refused = refusals(own)
-    if not len(refused.at) or not _limited(own):
+    if not len(refused.at) or not reserved(own):
         return None
-    wait = float(np.nan_to_num(refused.retry_after[0]))
-    level = ledger(own, capacity.weights).level(refused.at[:1], drain=drain, ratio=capacity.weights.output)
-    return max(0.0, float(level[0]) / drain - wait)
+    return max(0.0, ledger(own, capacity.weights).depth(refused, drain=drain, ratio=capacity.weights.output))
 
 
-def _limited(own: Attempts) -> bool:
-    return not np.isnan(own.limit[rates.admitted(own)]).any()
-
-
-def _absorbed(sent: Floats, until: float, *, drain: float) -> float:
-    """Calls that are in a bucket which drains so many a second, and was empty at 0 s and perhaps later."""
-    before = np.arange(len(sent)) - drain * sent
-    return len(sent) - drain * until - min(0.0, float(before.min(initial=0.0)))
+def _absorbed(own: Attempts, until: float, *, drain: float) -> float:
+    """Calls that are in a bucket at a moment which drains so many a second, and was empty at 0 s and perhaps later."""
+    sent = np.sort(own.sent[rates.admitted(own) & own.by_target])
+    calls = Ledger(at=sent, prompt=np.ones(len(sent)), completion=np.zeros(len(sent)))
+    return float(calls.level(np.array([until]), drain=drain, ratio=0.0)[0])

@@ -24,9 +24,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from ptubench.analysis.columns import Floats
 
 _CAPACITIES = np.linspace(0.88, 1.12, 81)
 _DEPTHS = np.geomspace(0.5, 20_000, 257)

@@ -115,23 +115,12 @@ def new(results: Path, workload: str, name: str) -> Path:
 
 def done(folder: Path) -> list[tuple[Workload, Path]]:
     """The steps in a folder that came to their end, each with its run file."""
-    found = []
-    for path in sorted(path for ending in _ENDINGS for path in folder.glob(ending)):
-        with suppress(UsageError):  # a file that is none, or that was cut at its beginning, is no step
-            if _completed(path):
-                found.append((store.read_head(path).workload, path))
-    return found
+    return [(workload, path) for workload, path, completed in _runs(folder) if completed]
 
 
 def cut(folder: Path) -> list[Path]:
     """The run files in a folder that did not come to their end."""
-    found = []
-    for path in sorted(path for ending in _ENDINGS for path in folder.glob(ending)):
-        with suppress(UsageError):
-            if not _completed(path):
-                store.read_head(path)
-                found.append(path)
-    return found
+    return [path for _, path, completed in _runs(folder) if not completed]
 
 
 def find(steps: list[tuple[Workload, Path]], workload: Workload) -> list[Path]:
@@ -163,6 +152,13 @@ def _is_over(path: Path, within: float) -> bool:
     found = answer.result
     wide = found is not None and answer.why == "narrow" and found.high > found.low * (1 + 2 * within) * (1 + 1e-9)
     return answer.ended == "completed" and answer.why != "steps" and not wide
+
+
+def _runs(folder: Path) -> Iterator[tuple[Workload, Path, bool]]:
+    """Workload and path of each run file, and whether the run came to its end."""
+    for path in sorted(path for ending in _ENDINGS for path in folder.glob(ending)):
+        with suppress(UsageError):  # a file that is none, or that was cut at its beginning, is no step
+            yield store.read_head(path).workload, path, _completed(path)
 
 
 def _completed(path: Path) -> bool:

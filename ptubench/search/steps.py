@@ -88,7 +88,7 @@ def tokens(workload: Workload) -> float:
 
 def saturating(workload: Workload, rate: float, *, measure: float, seed: int) -> Workload:
     """A step that saturates; it may be ended `measure` seconds after its first 429."""
-    seconds = _whole(PATIENCE + _measure(rate, measure))
+    seconds = _whole(PATIENCE + ends_after(rate, measure))
     return _constant(workload, (Stage(value=rate, seconds=seconds),), warmup=0.0, rule="until_429", seed=seed)
 
 
@@ -178,7 +178,7 @@ def remembers(found: Lengths, saturated: Saturated, limit: float | None) -> str 
 
 def ends_after(rate: float, measure: float) -> float:
     """Seconds after the first 429 at which a saturating step has seen enough."""
-    return _measure(rate, measure)
+    return max(measure, FEWEST / rate)
 
 
 def _supporting(needed: int, rate: float) -> float:
@@ -188,10 +188,6 @@ def _supporting(needed: int, rate: float) -> float:
 
 def _sized(workload: Workload) -> bool:
     return all(kind.prompt is not None and kind.completion is not None for kind in workload.classes)
-
-
-def _measure(rate: float, measure: float) -> float:
-    return max(measure, FEWEST / rate)
 
 
 def _constant(workload: Workload, stages: tuple[Stage, ...], *, warmup: float, rule: str, seed: int) -> Workload:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ptubench.analysis import checks, steady
 from ptubench.analysis.checks import Rule
-from ptubench.analysis.columns import Run, select
+from ptubench.analysis.columns import Run
 from ptubench.analysis.gather import load
 from ptubench.analysis.rates import Grid
 from ptubench.analysis.requests import requests
@@ -21,7 +21,7 @@ from ptubench.analysis.stats import wilson
 from ptubench.analysis.summary import summary_of
 from ptubench.errors import MeasurementLost
 from ptubench.ptu.capacity import Capacity
-from ptubench.record import SPILLED, THROTTLED_IN_BAND, Attempt, Line
+from ptubench.record import SPILLED, Attempt, Line
 from ptubench.search import account
 from ptubench.search.curve import Saturated, Seen
 from ptubench.search.steps import check
@@ -29,7 +29,6 @@ from ptubench.units import number_text
 
 LOST = 3.0
 """A step is ended when its refused ratio must be more than so many times the limit, whatever follows."""
-
 
 _FEWEST = 4  # batches of a window that a slope needs
 
@@ -126,8 +125,7 @@ def is_limit(rule: Rule) -> bool:
 
 def is_refused(attempt: Attempt) -> bool:
     """Whether a first attempt was not served by the target."""
-    refused = attempt.status == 429 or THROTTLED_IN_BAND in attempt.flags or SPILLED in attempt.headers
-    return attempt.attempt == 0 and refused
+    return attempt.attempt == 0 and (attempt.outcome == "throttled" or SPILLED in attempt.headers)
 
 
 def saturation_of(path: Path, *, rate: float, capacity: Capacity | None) -> Full:
@@ -146,7 +144,7 @@ def saturation_of(path: Path, *, rate: float, capacity: Capacity | None) -> Full
     admitted, tpm = (metrics["rpm"]["admitted"] or 0.0) / 60, metrics["tpm"]["normalized"]
     found, at_least, load = None, False, check(run.head.workload)
     if summary["run"]["warmup"]["reason"] == "first_429" and admitted > 0:
-        own = select(account.own(run), ~account.own(run).spilled)
+        own = account.own(run)
         bucket = account.full(own, capacity, (began, ended), rate=admitted, tpm=tpm)
         tpm, at_least = bucket.tpm, bucket.at_least
         times = {"constant": 0.0, "poisson": 1.0, "gamma": 1 / load.burstiness}[load.arrivals]

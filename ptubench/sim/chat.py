@@ -22,7 +22,7 @@ FILTER_SHARE = 0.25
 """When the leading filter event leaves, as a share of the time to the first token [assumed]."""
 DONE = b"data: [DONE]\n\n"
 
-UNSAMPLED = ("top_p", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs")
+_UNSAMPLED = ("top_p", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs")
 """Beside `temperature`, what reasoning models refuse (Azure AI documentation, reasoning models)."""
 
 _ASKED = re.compile(rf"(?<![0-9.,])([0-9]{{1,{MOST_DIGITS}}}) tokens?")
@@ -134,7 +134,7 @@ def read(body: bytes, *, reasoning: bool) -> Request:
             param="temperature",
             code="unsupported_value",
         )
-    if reasoning and (name := next((name for name in UNSAMPLED if getattr(request, name) is not None), None)):
+    if reasoning and (name := next((name for name in _UNSAMPLED if getattr(request, name) is not None), None)):
         raise unsupported(name, code="unsupported_parameter")
     if request.max_tokens is not None and request.max_completion_tokens is not None:
         raise BadRequest(

@@ -6,7 +6,6 @@ the sizes of all calls and their arrivals are drawn anew for further seeds, and 
 It is chosen for its busiest minute, so that its mean tells nothing: means and prices are over all draws.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +16,7 @@ from ptubench.load import arrivals, demand
 from ptubench.load.plan import Plan, make_plan
 from ptubench.ptu.capacity import Capacity
 from ptubench.ptu.sizing import Demand
+from ptubench.usage.need import percentile
 from ptubench.workload.model import OpenLoop, Workload
 
 LEAST, MOST = 20, 100
@@ -67,7 +67,7 @@ def draws(workload: Workload, one: Capacity, *, prompt_limit: int | None = None)
     tpm = [float(load.normalized(one).max()) for load in found]
     if np.ptp(tpm) <= 1e-9 * max(tpm):
         return None
-    chosen = sorted(tpm)[math.ceil(SHARE * count - 1e-9) - 1]
+    chosen = percentile(np.array(tpm), SHARE, of=count)
     likely = float(np.mean([load.calls.sum() for load in found]))
     alike = [number for number, busiest in enumerate(tpm) if busiest == chosen]
     best = min(alike, key=lambda number: abs(float(found[number].calls.sum()) - likely))

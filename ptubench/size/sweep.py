@@ -134,7 +134,7 @@ def recorded(asked: Asked, sizes: Sequence[int]) -> tuple[dict[str, Any], dict[s
             for at, ratio in size["refused_by_depth"].items()
             if float(at) != depth
         ]
-    return told, _answered({"depth_s": depth, "sizes": rows, "depths": varied})
+    return told, virtual.answered(rows, varied)
 
 
 def _depths(asked: Asked) -> tuple[float, ...]:
@@ -161,19 +161,4 @@ def _unseen(found: dict[str, Any], offered: Sizes) -> list[int]:
 
 def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """Two sweeps of one trial as one."""
-    rows = sorted((*first["sizes"], *second["sizes"]), key=lambda row: int(row["ptu"]))
-    return _answered(first | {"sizes": rows, "depths": [*first["depths"], *second["depths"]]})
-
-
-def _answered(found: dict[str, Any]) -> dict[str, Any]:
-    """With the answer at each depth: the smallest size that passes with all larger ones tried there; the largest stands."""
-    tried: dict[float, list[tuple[int, bool]]] = {}
-    for row in (*found["sizes"], *found["depths"]):
-        tried.setdefault(row["depth_s"], []).append((row["ptu"], row["passed"]))
-    answers = {depth: virtual.smallest(sorted(rows)) for depth, rows in sorted(tried.items())}
-    told = [answer for answer in answers.values() if answer is not None]
-    return found | {
-        "by_depth": {f"{depth:g}": answer for depth, answer in answers.items()},
-        "recommended": max(told) if len(told) == len(answers) and found["sizes"] else None,
-        "depends_on_depth": len(set(answers.values())) > 1,
-    }
+    return virtual.answered([*first["sizes"], *second["sizes"]], [*first["depths"], *second["depths"]])

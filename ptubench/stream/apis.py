@@ -1,23 +1,10 @@
 """The APIs that a target may be asked by: where each is posted, how its bodies are written and its answers read."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from ptubench.stream import chat, responses
 from ptubench.stream.body import Bodies
-
-
-class _BodyMaker(Protocol):
-    def __call__(
-        self,
-        *,
-        model: str | None,
-        limit_field: str,
-        stream: bool,
-        parameters: Mapping[str, Any],
-        left_out: Iterable[str] = (),
-    ) -> Bodies:
-        """What writes the bodies of one run."""
 
 
 class Api(NamedTuple):
@@ -29,7 +16,8 @@ class Api(NamedTuple):
     """What messages call it."""
     prompt: Callable[[bytes], bytes]
     """A JSON array of chat messages as the API has them; ValueError for what it has no form for."""
-    body_maker: _BodyMaker
+    body_maker: type[Bodies]
+    """What writes the bodies of one run."""
     answer: type[chat.Answer] | type[responses.Answer]
     """What reads one answer."""
     limit_fields: tuple[str, ...]

@@ -1,7 +1,7 @@
 """Chat completions on the wire: a request's body out; the answer's events in, content and tokens seen."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -137,27 +137,7 @@ def _calls(delta: _Delta) -> bool:
 
 
 class BodyMaker(Bodies):
-    """Bodies of one run.
+    """Bodies of one run; a stream is asked for with usage."""
 
-    Args:
-        model: the `model` field, or None where the URL names the deployment.
-        limit_field: `max_completion_tokens` or `max_tokens`.
-        stream: whether to ask for an event stream (with usage).
-        parameters: further fields, as the workload gives them.
-        left_out: names of fields that the service refuses.
-    """
-
-    def __init__(
-        self,
-        *,
-        model: str | None,
-        limit_field: str,
-        stream: bool,
-        parameters: Mapping[str, Any],
-        left_out: Iterable[str] = (),
-    ) -> None:
-        fields: dict[str, Any] = {} if model is None else {"model": model}
-        fields |= parameters
-        if stream:
-            fields |= {"stream": True, "stream_options": {"include_usage": True}}
-        super().__init__("messages", limit_field, fields, left_out)
+    prompt_field = "messages"
+    streamed: ClassVar[Mapping[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}

@@ -66,9 +66,8 @@ def has(fields: Mapping[str, Any], name: str) -> bool:
 
 def without(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A body without a field, and without the one around it if nothing else is in there."""
+    if not has(fields, name):
+        return dict(fields)
     outer, dot, inner = name.partition(".")
-    rest = {key: value for key, value in fields.items() if key != outer}
-    if not dot or not has(fields, name):
-        return rest if not dot else dict(fields)
-    held = without(fields[outer], inner)
-    return {key: held if key == outer else value for key, value in fields.items()} if held else rest
+    held = without(fields[outer], inner) if dot else {}
+    return {key: held if key == outer else value for key, value in fields.items() if key != outer or held}

@@ -6,8 +6,8 @@ no `[DONE]` needs to follow. A refusal that comes inside the stream was seen in 
 error, that and an `error` event before it, and (Azure, 2026-08) `response.failed` without one and an `error` event after it.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -180,35 +180,19 @@ def _held(item: object) -> int:
 
 
 class BodyMaker(Bodies):
-    """Bodies of one run.
+    """Bodies of one run; parameters that chat completions name otherwise (`reasoning_effort`, `verbosity`) are moved."""
 
-    Args:
-        model: the `model` field.
-        limit_field: `max_output_tokens`.
-        stream: whether to ask for an event stream.
-        parameters: further fields, as the workload gives them; what chat completions name otherwise
-            (`reasoning_effort`, `verbosity`) is put where this API has it.
-        left_out: names of fields that the service refuses.
-    """
+    prompt_field = "input"
+    streamed: ClassVar[Mapping[str, Any]] = {"stream": True}
 
-    def __init__(
-        self,
-        *,
-        model: str | None,
-        limit_field: str,
-        stream: bool,
-        parameters: Mapping[str, Any],
-        left_out: Iterable[str] = (),
-    ) -> None:
-        fields: dict[str, Any] = {} if model is None else {"model": model}
-        fields |= parameters
+    def placed(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The parameters, each where the API has it."""
+        fields = dict(parameters)
         for name, (group, key) in _GROUPED.items():
             held = fields.get(group, {})
             if name in fields and isinstance(held, Mapping):
                 fields[group] = {key: fields.pop(name), **held}
-        if stream:
-            fields["stream"] = True
-        super().__init__("input", limit_field, fields, left_out)
+        return fields
 
     def body(self, messages: bytes, limit: int | None) -> bytes:
         """The body for a JSON array of chat messages, with an output limit in tokens or none."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 STARTED = 1_790_000_040.0
-"""What the wall clock reads at the start unless told otherwise: a full UTC minute, in seconds since the epoch."""
+"""What the wall clock reads at the start: a full UTC minute, in seconds since the epoch."""
 _PATIENCE = 10.0  # real seconds for a thread, which no jump can hurry
 
 _Found = TypeVar("_Found")
@@ -34,11 +34,10 @@ class _Selector(selectors.DefaultSelector):
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop with a clock of its own, which begins at 0; `started` is its wall clock's reading then."""
+    """An event loop with a clock of its own, which begins at 0."""
 
-    def __init__(self, started: float = STARTED) -> None:
+    def __init__(self) -> None:
         self._virtual = _Selector()
-        self._started = started
         super().__init__(self._virtual)
 
     def time(self) -> float:
@@ -47,12 +46,12 @@ class Loop(asyncio.SelectorEventLoop):
 
     def wall(self) -> float:
         """Virtual seconds since the epoch."""
-        return self._started + self._virtual.now
+        return STARTED + self._virtual.now
 
 
-def run(main: Callable[[Loop], Coroutine[Any, Any, _Found]], *, started: float = STARTED) -> _Found:
+def run(main: Callable[[Loop], Coroutine[Any, Any, _Found]]) -> _Found:
     """The result of a coroutine function, which is given the virtual loop that it runs on."""
-    with asyncio.Runner(loop_factory=lambda: Loop(started)) as runner:
+    with asyncio.Runner(loop_factory=Loop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, Loop)  # noqa: S101 - what the factory makes
         return runner.run(main(loop))

@@ -45,14 +45,10 @@ class Trial:
     """Resolved: loads are rates, and a trace has its duration."""
     options: SimOptions
     """The deployment."""
-    divert_to: SimOptions | None = None
-    """The second target of `on_429: divert`; without it what the workload says (`second_target`)."""
     plan: Plan | None = None
     """The workload's plan, where it was made before: several trials can share one."""
     salt: str = "virtual"
     """Prompts of another salt have other luck; the same salt and seed have the same at every size."""
-    started: float = clock.STARTED
-    """When the run begins, in seconds since the epoch; utilization is by full UTC minutes."""
     label: str | None = None
 
 
@@ -97,7 +93,7 @@ def play(trial: Trial, sink: Callable[[Line], None], *, enough: Callable[[Line],
     plan = trial.plan or make_plan(trial.workload)
     second = second_target(trial)
     sink(_head(trial, plan, second))
-    sink(clock.run(lambda loop: _run(trial, plan, second, loop, sink=sink, enough=enough), started=trial.started))
+    sink(clock.run(lambda loop: _run(trial, plan, second, loop, sink=sink, enough=enough)))
 
 
 def second_target(trial: Trial) -> SimOptions | None:
@@ -112,8 +108,6 @@ def second_target(trial: Trial) -> SimOptions | None:
     policy = trial.workload.throttling
     if policy.on_429 != "divert":
         return None
-    if trial.divert_to is not None:
-        return trial.divert_to
     simulate = (policy.divert_to or {}).get("simulate")
     where = f"{trial.workload.name}: throttling.divert_to.simulate"
     if isinstance(simulate, str):
@@ -138,14 +132,14 @@ async def _run(
             offering.cancel()
 
     workload = trial.workload
-    resource = Resource(trial.options, wall=trial.started)
+    resource = Resource(trial.options, wall=clock.STARTED)
     load = Load(
         plan=plan,
         body=_number,
         client=_client(trial, plan, resource, loop),
         divert=None
         if second is None
-        else Route(_client(trial, plan, Resource(second, wall=trial.started), loop), _number),
+        else Route(_client(trial, plan, Resource(second, wall=clock.STARTED), loop), _number),
         sink=take,
         zero=0.0,
         max_in_flight=workload.max_in_flight,
@@ -199,12 +193,12 @@ def _target(options: SimOptions) -> dict[str, Any]:
 def _head(trial: Trial, plan: Plan, second: SimOptions | None) -> Head:
     workload = trial.workload
     hashed = workload_hash(workload)
-    parts = (hashed, workload.seed, trial.salt, trial.started, trial.options, second)
+    parts = (hashed, workload.seed, trial.salt, clock.STARTED, trial.options, second)
     return Head(
         tool_version=__version__,
         run_id=blake2b(msgspec.json.encode(parts), digest_size=8).hexdigest(),
-        started_at=datetime.fromtimestamp(trial.started, UTC).isoformat(timespec="milliseconds"),
-        started_unix=trial.started,
+        started_at=datetime.fromtimestamp(clock.STARTED, UTC).isoformat(timespec="milliseconds"),
+        started_unix=clock.STARTED,
         clock_start=0.0,
         label=trial.label,
         seed=workload.seed,

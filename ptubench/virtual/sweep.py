@@ -37,10 +37,15 @@ _TOLD = (
 )
 """What a simulation can tell: what the arithmetic of the bucket makes of the requests."""
 _LATENCIES = (
-    *(
-        f"{name}."
-        for name in ("ttft", "ttft_scheduled", "ttfo", "tbt", "tps", "tps_e2e", "e2e", "e2e_scheduled", "slo")
-    ),
+    "ttft.",
+    "ttft_scheduled.",
+    "ttfo.",
+    "tbt.",
+    "tps.",
+    "tps_e2e.",
+    "e2e.",
+    "e2e_scheduled.",
+    "slo.",
 )
 """What it can tell where its speed was measured."""
 UTILIZATION = ("utilization.estimated.", "utilization.simulated.")
@@ -83,15 +88,12 @@ class Step(NamedTuple):
     depth: float
 
 
-def judging(
-    workload: Workload, *, headroom: float | None = None, refused: float = REFUSED, latencies: bool = False
-) -> Judging:
+def judging(workload: Workload, *, headroom: float | None = None, latencies: bool = False) -> Judging:
     """The rules for a workload: its own, and the defaults where it has none of the kind.
 
     Args:
-        workload: resolved; rules on `refused` take the place of `refused`, rules on utilization that of the default headroom.
+        workload: resolved; rules on `refused` take the place of `REFUSED`, rules on utilization that of the default headroom.
         headroom: the share of its capacity that a deployment may use in its busiest minute; None for the default.
-        refused: the share of requests that may be refused.
         latencies: whether the simulated ones are those of a measured run, so that rules on them can be judged.
 
     Raises:
@@ -102,7 +104,7 @@ def judging(
     told = [rule for rule in own if rule.metric.startswith(_TOLD) or rule in measured]
     defaults = []
     if not any(rule.metric.startswith("refused.") for rule in told):
-        defaults.append(f"refused.ratio <= {refused:.4g}")
+        defaults.append(f"refused.ratio <= {REFUSED:.4g}")
     if headroom is not None or not any(rule.metric.startswith(UTILIZATION) for rule in told):
         defaults.append(f"utilization.simulated.peak_minute <= {HEADROOM if headroom is None else headroom:.9g}")
     rules = (*(checks.parse(text, where="size") for text in defaults), *told)
@@ -151,28 +153,33 @@ def sweep(
         return tried(replace(trial, options=msgspec.structs.replace(trial.options, ptu=ptu, depth=depth)), by)
 
     rows = [run(ptu, assumed) for ptu in ladder]
-    answers = {assumed: smallest([(row["ptu"], row["passed"]) for row in rows])}
     varied: list[dict[str, Any]] = []
-    if (answer := answers[assumed]) is not None:
-        place = ladder.index(answer)
+    if (found := smallest([(row["ptu"], row["passed"]) for row in rows])) is not None:
+        place = ladder.index(found)
         near = ladder[max(0, place - 1) : place + 2]
         progress.planned += len(near) * len(others)
         for depth in others:
-            found = [run(ptu, depth) for ptu in near]
+            varied += [_short(run(ptu, depth)) for ptu in near]
             for ptu in ladder[place + 2 :]:
-                if found[-1]["passed"]:
+                if varied[-1]["passed"]:
                     break
                 progress.planned += 1
-                found.append(run(ptu, depth))
-            answers[depth] = smallest([(row["ptu"], row["passed"]) for row in found])
-            varied += map(_short, found)
+                varied.append(_short(run(ptu, depth)))
+    return answered(rows, varied)
+
+
+def answered(sizes: Sequence[dict[str, Any]], depths: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `sweep` returns, out of its runs: {ptu, depth_s, passed} and more of each, at the assumed depth and at others."""
+    rows: dict[float, list[tuple[int, bool]]] = {}
+    for row in (*sizes, *depths):
+        rows.setdefault(row["depth_s"], []).append((row["ptu"], row["passed"]))
+    answers = {depth: smallest(sorted(found)) for depth, found in sorted(rows.items())}
     told = [answer for answer in answers.values() if answer is not None]
     return {
-        "depth_s": assumed,
-        "sizes": rows,
-        "recommended": max(told) if len(told) == len(answers) else None,
-        "by_depth": {f"{depth:g}": answers[depth] for depth in sorted(answers)},
-        "depths": varied,
+        "sizes": sorted(sizes, key=lambda row: int(row["ptu"])),
+        "recommended": max(told) if told and len(told) == len(answers) else None,
+        "by_depth": {f"{depth:g}": answer for depth, answer in answers.items()},
+        "depths": list(depths),
         "depends_on_depth": len(set(answers.values())) > 1,
     }
 

@@ -69,19 +69,21 @@ class VirtualClient:
         try:
             call = self._calls.call(int(body))
         except BadRequest as exc:
-            self._refuse(exchange, 400, exc.body, {})
+            exchange.headers = self._common
+            self._refuse(exchange, 400, exc.body)
             return
         offered = self._resource.offer(now, call)
         exchange.headers = self._common | said.answered_by(offered, now, name=self._name)
         if isinstance(offered.answer, Refused):
             told = said.refusal(offered.answer, call, offered.by.options)
-            self._refuse(exchange, told.status, told.body, exchange.headers | told.headers)
+            exchange.headers |= told.headers
+            self._refuse(exchange, told.status, told.body)
         else:
             await self._answer(exchange, offered.by, offered.answer)
 
-    def _refuse(self, exchange: Exchange, status: int, body: bytes, headers: dict[str, str]) -> None:
+    def _refuse(self, exchange: Exchange, status: int, body: bytes) -> None:
         exchange.answered = exchange.end = exchange.sent
-        exchange.status, exchange.headers = status, headers or self._common
+        exchange.status = status
         judge.status(exchange, body)
 
     async def _answer(self, exchange: Exchange, by: Deployment, admitted: Admitted) -> None:

@@ -11,7 +11,7 @@ from ptubench.errors import UsageError
 from ptubench.secret import shown
 from ptubench.workload.model import Trace, Workload
 
-_BESIDE = ("name", "description", "checks", "target", "seed")
+BESIDE = ("name", "description", "checks", "target", "seed")
 """What does not change what is sent, beyond the luck of the draw; `throttling.divert_to` is a target too."""
 
 
@@ -25,7 +25,7 @@ def workload_hash(workload: Workload) -> str:
     """
     throttling = msgspec.structs.replace(workload.throttling, divert_to=None)
     plain = _plain(msgspec.structs.replace(workload, throttling=throttling))
-    for key in _BESIDE:
+    for key in BESIDE:
         plain.pop(key, None)
     digests = {file: _digest(file) for file in files(workload)}
     canonical = json.dumps(_with_content(plain, digests), sort_keys=True, separators=(",", ":"), allow_nan=False)
