@@ -2,13 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench picture clean
 
 demo: .venv/installed
 	$(BIN)/ptubench run demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 2 --dist loadfile
 
 check: .venv/dev
 	$(BIN)/ruff format --check .
@@ -17,6 +17,9 @@ check: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/all.py
+
+picture: .venv/installed
+	$(BIN)/python scripts/picture.py
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -28,6 +28,7 @@ PROGRAMS = {
     "million": ("--rounds", "1", "--attempts", "100000"),
     "usage": ("--rounds", "1", "--days", "3"),
     "compare": ("--pairs", "2"),
+    "gate": ("--pairs", "2", "--groups", "1"),
 }
 """Each with the options that make it quick, to see that it works; such figures say little."""
 LAST = "<!-- further results come here -->"

@@ -133,8 +133,7 @@ def watch(command: Sequence[str], *, cores: Iterable[int] = CORES, terminal: boo
     master = -1
     if terminal:
         master, errors = pty.openpty()
-    env = {name: value for name, value in os.environ.items() if not _meant_for_a_target(name)}
-    env |= {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+    env = without_targets() | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
     own = os.sched_getaffinity(0)
     os.sched_setaffinity(0, set(cores))  # inherited: nothing of the child runs elsewhere, not even its start
     started = time.perf_counter()
@@ -190,8 +189,10 @@ def run(workload: str, target: Stub, *, cores: Iterable[int] = CORES, terminal: 
     )
 
 
-def _meant_for_a_target(name: str) -> bool:
-    return name.startswith(("AZURE_", "OPENAI_")) or name.lower().endswith("_proxy")
+def without_targets() -> dict[str, str]:
+    """The environment without what names a target, a key or a proxy."""
+    meant = ("AZURE_", "OPENAI_")
+    return {n: value for n, value in os.environ.items() if not (n.startswith(meant) or n.lower().endswith("_proxy"))}
 
 
 def _drain(descriptor: int, texts: list[bytes]) -> None:

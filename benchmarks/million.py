@@ -1,6 +1,6 @@
-"""One million attempts: how long `ptubench report` takes, and how much memory the parent of such a run needs.
+"""One million attempts: how long each form of `ptubench report` takes, and how much memory the parent of such a run needs.
 
-    python benchmarks/million.py [--attempts 1000000] [--real]
+    python benchmarks/million.py [--attempts 1000000] [--real] [--parent]
 
 The run file comes from `make_run.py`. For the parent, the same lines go through what keeps the records of a run
 (`engine.crew`: decode, count, write) and then, as at the end of `ptubench run`, into the summary and the table; a
@@ -31,6 +31,16 @@ from ptubench.load.plan import Plan, make_plan
 from ptubench.report import live, text
 from ptubench.results import store
 
+REPORTS = (
+    ((), 10.0),
+    (("--html", "page.html"), 30.0),
+    (("--format", "csv"), 60.0),
+    (("--slim", "slim.jsonl.gz"), 30.0),
+)
+"""Forms of `ptubench report` by their arguments, and the seconds that each may take."""
+SIZES = {"page.html": 10.0, "slim.jsonl.gz": 60.0}
+"""Megabytes that a file may have."""
+PEAK = Path("/proc/self/status")
 REAL_RATE = 2500
 WORKLOAD = """\
 name: many
@@ -71,7 +81,7 @@ async def keep(path: Path, plan: Plan, folder: Path) -> Path:
     assert process.stdout is not None
     child = Child(process, process.stdin, process.stdout)
     with live.View(text.console(stderr=True), live.title("simulated", "many", "player")) as view:
-        crew = Crew([child], head.workload, plan.count, view.update)
+        crew = Crew([child], plan, view.update)
         async with crew.reading():
             await crew.ready()
             with contextlib.closing(store.create(folder, head.workload.name, None, datetime.now(UTC))) as file:
@@ -87,31 +97,54 @@ def be_parent(path: Path) -> None:
     plan = make_plan(store.read_head(path).workload)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         kept = loop.run(keep(path, plan, Path(folder)))
+        if PEAK.exists():
+            print(next(line for line in PEAK.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM")))
         show(summarize(kept), as_json=False)
         with kept.open("rb") as file:
             attempts = sum(line.startswith(b'{"type":"attempt"') for line in file)
     print(f"recorded {attempts}")
 
 
-def recorded(path: Path, attempts: int) -> Figure:
-    """Peak memory of the parent, fed by the player."""
+def recorded(path: Path, attempts: int) -> list[Figure]:
+    """Peak memory of the parent, fed by the player: while it records, and with the report after it."""
     done = watch([sys.executable, __file__, "--role", f"parent:{path}"])
     if done.code or f"recorded {attempts}" not in done.output:
         raise SystemExit(f"the parent failed ({done.code}): {done.output}")
-    say(f"  parent: {done.peak_mb:.0f} MB, {done.wall_s:.1f} s")
+    recording = int(done.output.partition("VmHWM:")[2].split()[0]) / 1024 if PEAK.exists() else float("nan")
+    say(f"  parent: {recording:.0f} MB while it records, {done.peak_mb:.0f} MB with the report, {done.wall_s:.1f} s")
     rate = attempts / done.wall_s
-    return Figure("parent's memory, fed", done.peak_mb, 400.0, " MB", f"{rate:,.0f} attempts/s, report included")
+    most = 400.0 * max(1.0, attempts / 1e6)  # the report holds columns of all attempts
+    return [
+        Figure("parent's memory while it records, fed", recording, 500.0, " MB", "the plan of all requests included"),
+        Figure("parent's memory, fed", done.peak_mb, most, " MB", f"{rate:,.0f} attempts/s, report included"),
+    ]
 
 
-def reported(path: Path, rounds: int) -> Figure:
-    """Wall time of `ptubench report`."""
-    done = [watch(ptubench("report", path)) for _ in range(rounds)]
-    if any(one.code for one in done):
-        raise SystemExit(f"report failed: {done[0].output}")
-    walls = [one.wall_s for one in done]
-    say(f"  report: {walls} s, {done[0].peak_mb:.0f} MB")
-    note = f"{spread(walls)}; {max(one.peak_mb for one in done):.0f} MB"
-    return Figure("`ptubench report`", middle(walls), 10.0, " s", note)
+def reported(path: Path, rounds: int) -> list[Figure]:
+    """Wall time of `ptubench report` in each of its forms, the memory that the largest needs, the size of its files."""
+    figures, peaks = [], []
+    for arguments, limit in REPORTS:
+        files = [path.parent / part for part in arguments if part in SIZES]
+        given = [path.parent / part if part in SIZES else part for part in arguments]
+        # What is printed need not go through a pipe of ours.
+        command = ["sh", "-c", 'exec "$@" >/dev/null', "sh", *ptubench("report", path, *given)]
+        done = []
+        for _ in range(rounds):
+            for file in files:
+                file.unlink(missing_ok=True)
+            done.append(watch(command))
+        if any(one.code for one in done):
+            raise SystemExit(f"report {arguments} failed: {done[0].output}")
+        walls = [one.wall_s for one in done]
+        peaks += [one.peak_mb for one in done]
+        name = " ".join(("report", *arguments))
+        note = f"{spread(walls)}; {max(one.peak_mb for one in done):.0f} MB"
+        figures.append(Figure(f"`{name}`", middle(walls), limit, " s", note))
+        figures += [
+            Figure(f"size of `{file.name}`", file.stat().st_size / 1e6, SIZES[file.name], " MB") for file in files
+        ]
+        say(f"  {name}: {walls} s, {note}")
+    return [*figures, Figure("memory of any of them", max(peaks), 1500.0, " MB")]
 
 
 def real(attempts: int) -> Figure:
@@ -135,6 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--attempts", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3, help="of the report")
+    parser.add_argument("--parent", action="store_true", help="only the parent")
     parser.add_argument("--real", action="store_true", help="also send that many calls")
     parser.add_argument("--role", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -147,7 +181,9 @@ def main() -> None:
         path = Path(folder) / "many.jsonl"
         make_run.write(path, options.attempts)
         size = f"A run file of {options.attempts:,} attempts, {path.stat().st_size / 1e6:,.0f} MB."
-        figures = [reported(path, options.rounds), recorded(path, options.attempts)]
+        figures = recorded(path, options.attempts)
+        if not options.parent:
+            figures += reported(path, options.rounds)
     if options.real:
         figures.append(real(options.attempts))
     conclude("One million attempts", figures, size)

@@ -81,7 +81,7 @@ def prepare(options: CapacityOptions, env: Mapping[str, str]) -> Ready:
         raise UsageError("--virtual: a clock that jumps needs a simulated deployment; add --simulate MODEL:PTU")
     beside = judging(workload).beside if options.virtual else ()
     limits = [rule.limit for rule in prepared.rules if is_limit(rule)]
-    default = () if limits else (checks.parse(f"refused.ratio <= {steps.LIMIT:g}", where="capacity"),)
+    default = () if limits else (checks.parse(f"refused.ratio <= {steps.LIMIT * 100:g}%", where="capacity"),)
     limit = min(limits, default=steps.LIMIT)
     within = _share(options.within)
     key = folder.key(workload, describe(target), virtual=options.virtual)
@@ -161,6 +161,7 @@ def _real(prepared: Prepared, place: Path, say: Say, watch: Callable[[Progress],
             options=replace(prepared.options, results=place, label=order.label),
             workload=order.workload,
             plan=make_plan(order.workload),
+            aborts=(),  # a step above the capacity is meant to be refused much
         )
         outcome = commands.run(step, say=say, watch=watch, enough=order.enough)
         return outcome.file if outcome.ended == "completed" else None

@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ptubench import azure_run, loop
+from msgspec import structs
+
+from ptubench import azure_run, loop, run_rules
 from ptubench.analysis import checks
-from ptubench.azure import cloud, rest
+from ptubench.azure import rest
 from ptubench.azure_run import AzureOptions, Beside
-from ptubench.client import auth
 from ptubench.client.connect import address
+from ptubench.doctor import stored as doctor
+from ptubench.engine.on import check as check_on
 from ptubench.engine.probe import Probe
 from ptubench.engine.progress import Progress
-from ptubench.engine.reach import Aim
+from ptubench.engine.reach import Aim, aimed
 from ptubench.engine.run import Order, Outcome, expected_in_flight, probe_only
 from ptubench.engine.run import run as run_order
 from ptubench.errors import UsageError
@@ -24,7 +27,7 @@ from ptubench.load.plan import Plan, make_plan
 from ptubench.load.preview import preview
 from ptubench.ptu import catalogue
 from ptubench.ptu.capacity import Capacity, capacity
-from ptubench.record import Line
+from ptubench.record import Aborted, Line
 from ptubench.secret import shown
 from ptubench.sim import options as sim_options
 from ptubench.sim.described import described
@@ -52,9 +55,15 @@ class RunOptions:
     seed: int | None = None
     on_429: str | None = None
     salt: str | None = None
+    checks: Sequence[str] = ()
+    """Rules beside the workload's own."""
+    abort: Sequence[str] = ()
     label: str | None = None
     place: str | None = None
+    repeat: int = 1
+    """How many runs will be judged as one."""
     workers: str = "1"
+    on: str | None = None
     results: Path = Path("results")
     compress: bool = False
     azure: AzureOptions = field(default_factory=AzureOptions)
@@ -72,6 +81,9 @@ class Prepared:
     """The second target of `on_429: divert`."""
     capacity: Capacity | None
     rules: tuple[checks.Rule, ...]
+    """Those that were given; `checks.wanted` says what holds without any."""
+    aborts: tuple[checks.Rule, ...]
+    """Those that end the load once they are clearly broken."""
     workers: int
     headers: dict[str, str]
     """The secrets of the target, as request headers."""
@@ -118,8 +130,7 @@ def prepare(options: RunOptions, env: Mapping[str, str], *, azure: rest.Access |
         fit.check(plan, APIS[to.api])
     if plan.count == 0:
         raise UsageError(f"{workload.name}: no request is due within {workload.duration:g} s; raise rate or duration")
-    where = f"{options.workload}: checks"
-    rules = tuple(checks.parse(text, where=where) for text in workload.checks)
+    rules = run_rules.read(workload, options.workload, checks_=options.checks, aborts=options.abort)
     # Where the window begins later by another rule, at most all calls can be measured.
     warmup = workload.warmup if workload.warmup_rule == "fixed" else 0.0
     expected = plan.in_window(warmup, workload.duration)
@@ -128,9 +139,12 @@ def prepare(options: RunOptions, env: Mapping[str, str], *, azure: rest.Access |
             f"{workload.name}: no request is due between the warm-up's end ({duration_text(workload.warmup)}) and the end "
             f"({duration_text(workload.duration)}): nothing would be measured; change warmup, rate or duration"
         )
-    for rule in rules:
-        if fault := checks.unsupported(rule, expected):
-            raise UsageError(f"{where}: {fault}")
+    rules.check_sample(None if expected is None else expected * options.repeat, at_most=workload.warmup_rule != "fixed")
+    # In the run file they all stand beside the workload's own.
+    workload = structs.replace(
+        workload, checks=(*workload.checks, *options.checks), abort=(*workload.abort, *options.abort)
+    )
+    check_on(options.on, workers=options.workers, targets=targets)
     workers = _workers(options.workers, workload, plan, target)
     for name in ("salt", "label", "place"):
         _check_text(getattr(options, name), f"--{name}")
@@ -144,11 +158,22 @@ def prepare(options: RunOptions, env: Mapping[str, str], *, azure: rest.Access |
         target=target,
         divert_to=divert_to,
         capacity=known,
-        rules=rules,
+        rules=rules.checks,
+        aborts=rules.aborts,
         workers=workers,
         headers=request_headers(target, env),
         divert_headers={} if divert_to is None else request_headers(divert_to, env),
-        doubts=tuple(filter(None, (_unknown_model(target, known), fit.small_limit(plan, target.model)))),
+        doubts=tuple(
+            filter(
+                None,
+                (
+                    _unknown_model(target, known),
+                    fit.small_limit(plan, target.model),
+                    *rules.doubts(workload, plan, target.model, runs=options.repeat),
+                    None if options.on else doctor.doubt(plan, target.model, workers, env),
+                ),
+            )
+        ),
         beside=beside,
         whole_minute=options.azure.monitor and workload.warmup_rule == "fixed",
     )
@@ -181,7 +206,15 @@ def run(
     """
     _check_results(prepared.options.results)
     opening = () if prepared.beside is None else azure_run.opening(prepared.beside, say)
-    outcome = loop.run(run_order(_order(prepared, say=say, watch=watch, enough=enough, opening=opening)))
+    order = _order(
+        prepared,
+        say=say,
+        watch=watch,
+        enough=enough,
+        abort=run_rules.watch(prepared.workload, prepared.aborts, say),
+        opening=opening,
+    )
+    outcome = loop.run(run_order(order))
     if prepared.beside is not None and outcome.file is not None:
         azure_run.closing(prepared.beside, outcome.file, say)
     return outcome
@@ -209,10 +242,7 @@ def _divert_to(options: RunOptions, workload: Workload, target: Target, env: Map
 
 
 def _aim(target: Target, headers: dict[str, str], options: TargetOptions) -> Aim:
-    which = cloud.CLOUDS[target.cloud or "public"]
-    authority = cloud.authority(which, said=options.cloud is not None, env=os.environ)
-    credential = auth.default_credential(authority) if target.auth == "entra" else None
-    return Aim(target=target, headers=headers, credential=credential)
+    return aimed(target, headers, cloud_said=options.cloud is not None, env=os.environ)
 
 
 def _described(target: Target) -> Target:
@@ -228,6 +258,7 @@ def _order(
     say: Callable[[str], None],
     watch: Callable[[Progress], None],
     enough: Callable[[Line], bool] = lambda _: False,
+    abort: Callable[[Line], Aborted | None] = lambda _: None,
     opening: tuple[Line, ...] = (),
 ) -> Order:
     options = prepared.options
@@ -242,12 +273,14 @@ def _order(
         label=options.label,
         place=options.place,
         workers=prepared.workers,
+        on=options.on,
         folder=options.results,
         compress=options.compress,
         ca_file=options.target.ca_file,
         say=say,
         watch=watch,
         enough=enough,
+        abort=abort,
         whole_minute=prepared.whole_minute,
         opening=opening,
     )

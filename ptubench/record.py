@@ -110,6 +110,15 @@ class Dropped(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     name: str = msgspec.field(default="", name="class")
 
 
+class Lost(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="lost", tag_field="type", gc=False):
+    """A request that was due when its worker was lost, and left no record: whether it was sent is not known."""
+
+    index: int
+    scheduled: float
+    worker: int = 0
+    name: str = msgspec.field(default="", name="class")
+
+
 class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="tick", tag_field="type"):
     """What one worker says of one second of the run, [t, t + 1)."""
 
@@ -124,6 +133,20 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="t
     in_flight: int = 0
     sent: int = 0
     content_events: int = 0
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine that made a share of the load with a worker of its own (`--on`)."""
+
+    worker: int
+    name: str
+    """The address of its Dask worker."""
+    machine: dict[str, Any]
+    """As in `Head`."""
+    ahead_s: float
+    """By how much its clock was ahead of ours at the start; the times in the file are by ours."""
+    uncertainty_s: float
+    """Of that: half of the quickest ways there and back."""
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True, tag="head", tag_field="type"):
@@ -161,23 +184,48 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, tag="head", tag_field="typ
     """What the probe call to the second target found."""
     clock: Literal["real", "virtual"] = "real"
     """virtual: a clock that jumps, in one process with the simulated deployment; nothing of it says how fast a client was."""
+    slim: bool = False
+    """Written again by `report --slim`, without what no number needs."""
+    nodes: tuple[Node, ...] = ()
+    """The machines that made the load, by worker; empty where it was this one."""
+
+
+class Aborted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which abort rule ended the load, and what had been seen by then."""
+
+    rule: str
+    """As it was written."""
+    at: float
+    """Seconds since the start of the run."""
+    measured: float
+    """The count or share that the rule is about, had all calls in flight ended well."""
+    ci95: tuple[float, float] | None = None
+    """Of a share."""
+    of: int
+    """Requests of the window that it is about, those in flight included."""
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="type"):
     """The end of the load. A file without one is a run that was killed; only what Azure says later may follow."""
 
     ended: Literal["completed", "stopped", "aborted", "lost"]
-    """stopped: first signal, drained. aborted: second signal. lost: a worker or the disk failed."""
+    """stopped: first signal, drained. aborted: an abort rule, drained, or without one a second signal. lost: a worker or the disk failed."""
     load_end: float
     """When load stopped being offered."""
     finished: float
     unsent: int = 0
-    """Requests of the plan that were not sent because the run was stopped."""
+    """Requests of the plan that were not sent because the run was stopped or their worker was lost."""
     unsent_in_window: int = 0
     lost_workers: tuple[int, ...] = ()
+    missing: int = 0
+    """Requests of the lost workers that left no record: those that were due, as `Lost` lines, and the unsent ones."""
+    drift_s: tuple[float | None, ...] = ()
+    """By how much the clock of each of `Head.nodes` went ahead of ours during the load; None where it was not there any more."""
     simulated: dict[str, Any] | None = None
     """What the simulated deployment says of itself: its utilization by its own accounts."""
     problems: tuple[str, ...] = ()
+    aborted: Aborted | None = None
+    """The abort rule that ended the load."""
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="resource", tag_field="type"):
@@ -234,7 +282,7 @@ class Monitor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     """Two answers in a row were the same, and told of the last minute."""
 
 
-Line = Head | Attempt | Dropped | Tick | End | Resource | Monitor
+Line = Head | Attempt | Dropped | Lost | Tick | End | Resource | Monitor
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)

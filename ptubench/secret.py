@@ -7,6 +7,8 @@ Secrets that are known are found wherever a server or a library repeats them.
 import re
 from collections.abc import Iterable
 
+from ptubench.inert import defused
+
 _SHAPES = re.compile(
     r"""
     (?<![A-Za-z0-9]) sk-(?=[A-Za-z0-9_-]*[0-9])[A-Za-z0-9_-]{16,}     # OpenAI, and those who copy its form
@@ -43,7 +45,7 @@ def shown(value: object, *, most: int = 60) -> str:
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     if looks_secret(text):
         return _HIDDEN
-    line = "".join(char if char.isprintable() else " " for char in text).strip()
+    line = defused("".join(char if char.isprintable() else " " for char in text).strip())
     return line if len(line) <= most else line[: most - 1] + "…"
 
 

@@ -101,6 +101,13 @@ def number_text(value: float | None, *, missing: str = "–") -> str:
     return _three(value)
 
 
+def size_text(size: int) -> str:
+    """The size of a file, in powers of 1,000: "850 bytes", "114 kB", "2.41 MB"."""
+    if size < 1000:
+        return f"{size} bytes"
+    return f"{_three(size / 1e3)} kB" if size < 999_500 else f"{_three(size / 1e6)} MB"
+
+
 def _three(value: float) -> str:
     """Three significant digits, without an exponent."""
     if value == 0:

@@ -11,6 +11,7 @@ from servers import healthy
 TOKENS = 8
 IMPATIENT = Timeouts(connect=0.5, first_byte=0.3, idle=0.3, total=5.0)
 PATIENT = Timeouts(connect=5.0, first_byte=5.0, idle=5.0, total=10.0)
+STALLS = ("stall_first_byte", "stall_headers", "stall_midstream")
 STEADY = b'{"stream":true,"steady":1}'
 FAULTY = b'{"stream":true}'
 
@@ -99,6 +100,11 @@ TABLE = {
 }
 
 
+def patience(kind):
+    """Limits under which only a stall is one: short for these alone, so that a stall of the machine is none."""
+    return IMPATIENT if kind in STALLS else PATIENT
+
+
 async def send(client, body=FAULTY):
     exchange = Exchange()
     await client.send(body, exchange)
@@ -137,3 +143,15 @@ def assert_as_in_the_table(row, faulty, steady, logs):
     assert_seen_as_sent(faulty, logs[FAULTY].contents, whole=row.read)
     assert (outcome(steady), steady.flags, steady.answer.content_events) == ("ok", (), 8)
     assert_seen_as_sent(steady, logs[STEADY].contents)
+
+
+def assert_sent_once_more(exchanges, log):
+    """Of two requests on a connection that closes when it is used again, the second went over a new one, after the close."""
+    asks = [(played.ask.connection, played.ask.nth) for played in log]
+
+    assert asks == [(0, 0), (0, 1), (1, 0)]
+    assert [(outcome(one), one.resent, one.answer.completion_tokens) for one in exchanges] == [
+        ("ok", False, TOKENS),
+        ("ok", True, TOKENS),
+    ]
+    assert exchanges[1].sent >= log[1].ended

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 
+from ptubench.cli.main import main
 from ptubench.record import Attempt, Dropped, End, Head, Tick
 from ptubench.results import store
 from ptubench.sim import answers
@@ -28,7 +30,7 @@ WORKLOAD = {
     "drain": "10s",
 }
 PATIENCE = 60
-TRIES = 3
+TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -92,21 +94,30 @@ class Started:
         )
 
 
-def start(folder: Path, *options: str, **keys: Any) -> Started:
-    """Start `ptubench run` in a folder of its own; `keys` of the workload stand over `WORKLOAD`'s; None leaves one out.
+def environment(**more: str) -> dict[str, str]:
+    """This process's variables without any that names a target, a key or a proxy; and what is given."""
+    ours = {name: value for name, value in os.environ.items() if not name.upper().startswith(("AZURE", "OPENAI"))}
+    return {name: value for name, value in ours.items() if not name.upper().endswith("_PROXY")} | more
 
-    The environment names no target, no key and no proxy.
-    """
+
+def call(*arguments: object) -> int:
+    """The exit code of a command line, in this process."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", ["ptubench", *map(str, arguments)])
+        main()
+    return ended.value.code or 0
+
+
+def start(folder: Path, *options: str, **keys: Any) -> Started:
+    """Start `ptubench run` in a folder of its own; `keys` of the workload stand over `WORKLOAD`'s; None leaves one out."""
     folder.mkdir()
     workload = folder / "workload.yaml"
     text = {name: value for name, value in {**WORKLOAD, **keys}.items() if value is not None}
     workload.write_text(json.dumps(text))  # JSON is YAML
     command = [sys.executable, "-m", "ptubench", "run", str(workload), "--json", "--results", str(folder / "results")]
-    env = {name: value for name, value in os.environ.items() if not name.upper().startswith(("AZURE", "OPENAI"))}
-    env = {name: value for name, value in env.items() if not name.upper().endswith("_PROXY")}
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
         process = subprocess.Popen(
-            [*command, *options], stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL, env=env
+            [*command, *options], stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL, env=environment()
         )
     return Started(process, folder)
 

@@ -1,6 +1,7 @@
 """A simulated deployment in its own process, for tests that need a real one."""
 
 import contextlib
+import http.client
 import json
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 DEFAULTS = {"model": "gpt-4.1", "ptu": 50, "latency": 0.05, "tps": 1000, "jitter": 0}
+PATIENCE = 20
+"""Seconds that what is only a matter of a moment may take on a machine that does much else."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,18 @@ class Simulated:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def admitted(self) -> int:
+        """Calls so far by its own account, which it gives after it has read what came before the question."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request("GET", "/simulator/state")
+            return json.loads(connection.getresponse().read())["admitted"]
+
     def log(self, count: int) -> list[dict[str, Any]]:
         """The log once it has `count` entries: one is written just after its answer has left."""
-        for _ in range(200):
-            lines = self.file.read_text().splitlines()
-            if len(lines) >= count:
-                break
+        until = time.monotonic() + PATIENCE
+        while len(lines := self.file.read_text().splitlines()) < count and time.monotonic() < until:
             time.sleep(0.02)
         return [json.loads(line) for line in lines]
 
@@ -48,4 +57,4 @@ def simulated(folder: Path, *, env: dict[str, str] | None = None, **options: Any
         said = json.loads(process.stdout.readline())
         yield Simulated(process, said["port"], file)
         process.stdin.close()
-        process.wait(5)
+        process.wait(PATIENCE)

@@ -14,7 +14,7 @@ MODULES = {
 
 # A module imports only from its own floor or from floors above it in this list; docs/architecture.md draws it.
 FLOORS = (
-    ("errors", "failures", "histogram", "loop", "samples", "secret", "units", "waits"),
+    ("errors", "failures", "histogram", "inert", "loop", "samples", "secret", "units", "waits"),
     ("workload.model",),
     ("distributions", "record", "stream", "azure.cloud"),
     ("ptu",),
@@ -29,11 +29,14 @@ FLOORS = (
     ("analysis",),
     ("calibrate",),
     ("compare",),
+    ("gate",),
     ("virtual",),
     ("search",),
     ("size",),
+    ("doctor",),
     ("report",),
-    ("commands", "azure_run", "capacity_run"),
+    ("page",),
+    ("commands", "azure_run", "capacity_run", "run_rules"),
     ("cli",),
     ("__main__",),
 )
@@ -46,6 +49,7 @@ PURE = (
     "analysis",
     "calibrate",
     "compare",
+    "gate",
     "sim.deployment",
     "sim.cache",
     "sim.latency",

@@ -44,7 +44,7 @@ FAULTS = [
     ({"load": "load: {rat: 45/min}"}, ": unknown key `load.rat`; did you mean `load.rate`?"),
     (
         {"x": "colour: red"},
-        ": unknown key `colour`; known are `name`, `description`, `prompt_tokens`, `completion_tokens`, `output_limit`, `reasoning_tokens`, `cached`, `messages`, `mix`, `load`, `duration`, `warmup`, `seed`, `throttling`, `checks`, `slo`, `max_in_flight`, `drain`, `timeouts`, `stream`, `parameters`, `client`, `target`",
+        ": unknown key `colour`; known are `name`, `description`, `prompt_tokens`, `completion_tokens`, `output_limit`, `reasoning_tokens`, `cached`, `messages`, `mix`, `load`, `duration`, `warmup`, `seed`, `throttling`, `checks`, `abort`, `slo`, `max_in_flight`, `drain`, `timeouts`, `stream`, `parameters`, `client`, `target`",
     ),
     ({"name": ""}, ": `name` is missing; write for example `name: chat`"),
     (

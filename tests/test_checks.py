@@ -1,12 +1,21 @@
 """Rules: read before the run, judged after it; doubt is never good news."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import goldens
+from ptubench import commands
 from ptubench.analysis import checks, names
 from ptubench.errors import UsageError
-from runs import cut, steady, summary, throttled
+from ptubench.report.checks import failing
+from ptubench.secret import shown
+from ptubench.target.model import TargetOptions
+from ptubench.workload.hashing import workload_hash
+from runs import cut, failed, steady, summary, throttled
 
 
 @pytest.mark.parametrize(
@@ -57,6 +66,11 @@ NO_RULE = " is not a rule; write a metric, one of < <= > >=, and a value, such a
             "refused.ratio <= 5",
             ": `5` is not a share; write a percentage such as 1%, or a number from 0 to 1",
         ),
+        ("refused.ratio <= 1", ": `1` may be 1 % or everything; write 1% or 100%"),
+        ("ttft.p59 <= 1s", ": unknown metric `ttft.p59`; did you mean `ttft.p95`?"),
+        ("TTFT_p95 <= 1s", ": unknown metric `TTFT_p95`; did you mean `ttft.p95`?"),
+        ("p95 <= 1s", ": unknown metric `p95`; did you mean `ttft.p95`?"),
+        ("refused <= 1%", ": unknown metric `refused`; did you mean `refused.ratio`?"),
         ("requests.ok >= many", ": `many` is not a number; write one such as 200, 0.5, 200k or 1.5M"),
     ],
 )
@@ -64,7 +78,23 @@ def test_a_bad_rule_is_one_sentence_with_the_way_out(text, fault):
     with pytest.raises(UsageError) as caught:
         checks.parse(text, where="chat.yaml: checks")
 
-    assert str(caught.value) == f"chat.yaml: checks: `{text}`{fault}"
+    assert str(caught.value) == f"chat.yaml: checks: `{shown(text, most=120)}`{fault}"
+
+
+def test_a_value_beyond_all_numbers_is_refused():
+    with pytest.raises(UsageError, match=r"is too large$"):
+        checks.parse(f"tpm.total >= {'9' * 400}", where="x")
+
+
+def test_every_rule_in_the_docs_is_one():
+    page = (Path(__file__).parents[1] / "docs/checks.md").read_text(encoding="utf-8")
+    rules = re.findall(
+        r"[`'\[] ?([a-z_0-9]+\.[a-z_0-9.]+ [<>]=? [^`'\],]+)[`'\],]|^ +- (\S+ [<>].*)$", page, re.MULTILINE
+    )
+    found = {one or other for one, other in rules}
+
+    assert len(found) > 15
+    assert {checks.parse(rule, where="docs").text for rule in found} == found
 
 
 @given(st.text(max_size=40))
@@ -93,6 +123,9 @@ def test_rules_judge_the_point_estimate_and_quote_its_interval(tmp_path):
 
     assert judge("ttft.p95 <= 1s", result) == {
         "rule": "ttft.p95 <= 1s",
+        "metric": "ttft.p95",
+        "op": "<=",
+        "unit": "s",
         "measured": pytest.approx(0.1),
         "limit": 1.0,
         "ci95": result["metrics"]["ttft"]["ci95"]["p95"],
@@ -130,6 +163,28 @@ def test_an_empty_run_opens_no_gate(tmp_path):
         assert judge(rule, result)["passed"] is False
 
 
+def test_without_any_rule_a_twentieth_of_the_requests_may_fail(tmp_path):
+    good, bad = (
+        summary(tmp_path, *steady(100 - count), *[failed(200 + i, 30) for i in range(count)])["checks"]
+        for count in (5, 6)
+    )
+
+    assert [(row["rule"], row["default"], row["passed"]) for row in good] == [("failed.ratio <= 5%", True, True)]
+    assert [row["passed"] for row in bad] == [False]
+
+
+def test_any_rule_takes_the_place_of_the_default(tmp_path):
+    rows = summary(tmp_path, *steady(10), *[failed(200 + i, 30) for i in range(10)], checks=("requests.ok >= 1",))
+
+    assert [(row["rule"], row["default"], row["passed"]) for row in rows["checks"]] == [
+        ("requests.ok >= 1", False, True)
+    ]
+    assert [row["rule"] for row in checks.rows(rows, ["failed.ratio <= 100%"])] == [
+        "requests.ok >= 1",
+        "failed.ratio <= 100%",
+    ]
+
+
 def test_the_workloads_own_rules_are_judged_in_the_summary(tmp_path):
     rows = summary(tmp_path, *steady(100), checks=("ttft.p95 <= 1s", "e2e.p50 < 1ms", "future.metric < 1"))["checks"]
 
@@ -162,3 +217,78 @@ def test_a_rule_that_the_planned_sample_cannot_support_is_refused_with_the_way_o
 )
 def test_a_rule_that_the_sample_can_support_or_might_is_accepted(text, expected):
     assert checks.unsupported(checks.parse(text, where="x"), expected) is None
+
+
+def prepared(**changed):
+    """What `run` prepares for the `chat` workload on a simulated deployment."""
+    target = TargetOptions(simulate="gpt-4.1:50")
+    return commands.prepare(commands.RunOptions(workload="chat", target=target, **changed), {})
+
+
+def test_rules_of_the_option_stand_beside_those_of_the_workload_and_name_the_option():
+    asked = prepared(checks=("e2e.p95 <= 10s",), abort=("failed.ratio <= 20%",))
+
+    assert [rule.text for rule in asked.rules][-2:] == ["failed.ratio <= 0.1%", "e2e.p95 <= 10s"]
+    assert asked.workload.checks[-1] == "e2e.p95 <= 10s"
+    assert asked.workload.abort == ("failed.ratio <= 20%",)
+    assert workload_hash(asked.workload) == workload_hash(prepared().workload)
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        (
+            {"checks": ("ttft.p59 <= 1s",)},
+            "--check: `ttft.p59 <= 1s`: unknown metric `ttft.p59`; did you mean `ttft.p95`?",
+        ),
+        ({"abort": ("ttft.p50 <= 1s",)}, "--abort: `ttft.p50 <= 1s`: ttft.p50 is known only after the run; "),
+        (
+            {"checks": ("ttft.p999 <= 1s",)},
+            (
+                "--check: `ttft.p999 <= 1s`: ttft.p999 needs 3,688 measured calls; this workload will measure about 392; "
+                "make the duration or the rate 9.4 times larger, or judge `ttft.p99`, or leave the option out"
+            ),
+        ),
+        (
+            {"checks": ("ttft.p999 <= 1s",), "warmup": "auto"},
+            "--check: `ttft.p999 <= 1s`: ttft.p999 needs 3,688 measured calls; this workload will measure at most 4",
+        ),
+    ],
+)
+def test_a_bad_rule_of_an_option_is_said_before_anything_is_sent(changed, fault):
+    with pytest.raises(UsageError) as caught:
+        prepared(**changed)
+
+    assert str(caught.value).startswith(fault)
+
+
+def test_repeats_are_judged_as_one_and_support_more():
+    assert prepared(checks=("ttft.p999 <= 1s",), repeat=10).rules
+
+
+def test_a_closed_loop_that_may_make_too_few_calls_is_warned_of():
+    few = prepared(concurrency=1, duration="1m", overrides=["checks=[ttft.p95 <= 1s]"]).doubts
+    many = prepared(concurrency=50, duration="1m", overrides=["checks=[ttft.p95 <= 1s]"]).doubts
+
+    assert few[0].startswith("`ttft.p95 <= 1s`: ttft.p95 needs 72 measured calls; this workload may measure about ")
+    assert "make the duration or the concurrency " in few[0]
+    assert many == ()
+
+
+def test_what_failed_is_told_in_words_with_value_limit_and_interval(tmp_path):
+    rules = ("ttft.p95 <= 80ms", "ttft.p99 <= 1s", "e2e.p50 <= 2s", "refused.ratio <= 1%")
+    rows = summary(tmp_path, *steady(90), *[throttled(200 + i, 30) for i in range(10)], checks=rules)["checks"]
+    view = goldens.shown(failing(rows))
+
+    assert view == goldens.golden("failing-80", view)
+    assert "\x1b[1;31m" in goldens.shown(failing(rows), terminal=True)
+    assert failing(rows[2:3]) is None
+
+
+def test_a_hostile_rule_does_nothing_to_the_screen(tmp_path):
+    hostile = "\x1b[2Jttft.p95 \u202e[red]<= 1s" + "x" * 500
+    view = goldens.shown(failing(summary(tmp_path, *steady(10), checks=(hostile,))["checks"]))
+
+    assert not {"\x1b", "\u202e"} & set(view)
+    assert max(map(len, view.splitlines())) <= 80
+    assert len(view.splitlines()) < 12

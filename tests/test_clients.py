@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from faulty import PATIENT, patience
 from ptubench.client import auth
 from ptubench.client.exchange import Exchange
 from ptubench.client.make import make_client
@@ -15,18 +16,18 @@ from ptubench.errors import TargetRefused, UsageError
 from ptubench.sim import answers
 from ptubench.sim.script import Pace, chunked
 from ptubench.target.model import Target
-from ptubench.workload.model import Class, Fixed, OpenLoop, Stage, Timeouts, Workload
+from ptubench.workload.model import Class, Fixed, OpenLoop, Stage, Workload
 from servers import fault_server, healthy_server, script_server
 
 BODY = b'{"messages":[{"role":"user","content":" hi"}],"max_tokens":8,"stream":true}'
 
 
-def make(kind, url, *, stream=True, idle=1.0, headers=None):
+def make(kind, url, *, stream=True, timeouts=PATIENT, headers=None):
     return make_client(
         kind,
         url=url,
         headers=headers or {},
-        timeouts=Timeouts(connect=1.0, first_byte=1.0, idle=idle, total=5.0),
+        timeouts=timeouts,
         stream=stream,
         ca_file=None,
         env={},
@@ -296,8 +297,8 @@ def workload(*, stream=True):
     )
 
 
-def probed(url):
-    return asyncio.run(probe(lambda: make("timed", url, idle=0.3), target(url), workload()))
+def probed(url, *, timeouts=PATIENT):
+    return asyncio.run(probe(lambda: make("timed", url, timeouts=timeouts), target(url), workload()))
 
 
 @pytest.mark.parametrize(
@@ -332,7 +333,7 @@ def test_a_target_that_refuses_the_probe_is_one_sentence_with_its_words_and_the_
 @pytest.mark.parametrize("kind", ["throttled_ms", "http_500", "http_503", "stall_midstream"])
 def test_a_busy_or_stumbling_target_is_only_a_warning(kind):
     with fault_server(kind) as server:
-        found = probed(server.url)
+        found = probed(server.url, timeouts=patience(kind))
 
     assert found.warning is not None
 

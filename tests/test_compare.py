@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import msgspec
@@ -15,7 +14,6 @@ import runs
 from goldens import golden, shown
 from ptubench.analysis import names, stats
 from ptubench.analysis.gather import Gathering, load
-from ptubench.cli import main
 from ptubench.compare import differences
 from ptubench.compare import runs as compare_module
 from ptubench.compare.differences import Difference, Draw
@@ -36,6 +34,7 @@ from ptubench.errors import UsageError
 from ptubench.ptu import prices
 from ptubench.report import compare as report
 from ptubench.workload.model import Messages
+from running import call
 
 PRICES = prices.shipped()
 COUNT = 200
@@ -643,20 +642,13 @@ def test_names_from_a_file_do_nothing_to_the_terminal(plain):
     assert "[bold]evil" in text
 
 
-def call(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["ptubench", "compare", *map(str, arguments)])
-    with pytest.raises(SystemExit) as exited:
-        main()
-    return exited.value.code or 0
-
-
 @pytest.fixture
 def files(tmp_path):
     return written(tmp_path / "a.jsonl", 1), written(tmp_path / "b.jsonl", 2, ttft=1.1)
 
 
 def test_the_command_prints_one_json_document(files, monkeypatch, capsys):
-    code = call(monkeypatch, *files, "--json")
+    code = call("compare", *files, "--json")
     found = json.loads(capsys.readouterr().out)
 
     assert code == 0
@@ -666,7 +658,7 @@ def test_the_command_prints_one_json_document(files, monkeypatch, capsys):
 
 def test_the_baseline_may_be_any_of_them(files, monkeypatch, capsys):
     monkeypatch.chdir(files[0].parent)
-    call(monkeypatch, *files, "--baseline", "b.jsonl", "--json")
+    call("compare", *files, "--baseline", "b.jsonl", "--json")
     found = json.loads(capsys.readouterr().out)
 
     assert [run["file"] for run in found["runs"]] == ["b.jsonl", str(files[0])]
@@ -674,7 +666,7 @@ def test_the_baseline_may_be_any_of_them(files, monkeypatch, capsys):
 
 def test_a_baseline_that_stands_among_the_runs_is_taken_once(files, monkeypatch, capsys):
     monkeypatch.chdir(files[0].parent)
-    call(monkeypatch, "a.jsonl", "b.jsonl", "--baseline", "a.jsonl", "--json")
+    call("compare", "a.jsonl", "b.jsonl", "--baseline", "a.jsonl", "--json")
     found = json.loads(capsys.readouterr().out)
 
     assert [run["file"] for run in found["runs"]] == ["a.jsonl", "b.jsonl"]
@@ -696,7 +688,7 @@ def test_what_can_not_be_compared_is_one_sentence_and_exit_code_2(files, argumen
     folder = files[0].parent
     monkeypatch.chdir(folder)
     written(folder / "other.jsonl", 2, workload_hash="1", duration=71)
-    code = call(monkeypatch, *arguments)
+    code = call("compare", *arguments)
     captured = capsys.readouterr()
 
     assert (code, captured.out) == (2, "")

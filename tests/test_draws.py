@@ -168,7 +168,7 @@ def test_the_spread_stands_beside_the_answer(sized):
 
 def test_a_trace_and_a_history_are_not_drawn(sized, tmp_path):
     (tmp_path / "usage.csv").write_text(USAGE + "2026-11-20T10:00,60,60000,0,12000\n", encoding="utf-8")
-    traced, recorded = sized(TRACED), sized(workload=None, usage=tmp_path / "usage.csv")
+    traced, recorded = sized(TRACED, simulation=False), sized(workload=None, usage=tmp_path / "usage.csv")
 
     assert traced["formula"]["draws"] is recorded["formula"]["draws"] is None
     assert not [line for line in (*traced["caveats"], *recorded["caveats"]) if "size for your real trace" in line]
@@ -179,7 +179,7 @@ def test_a_trace_and_a_history_are_not_drawn(sized, tmp_path):
 
 @pytest.mark.parametrize("warmup", ["2m", "auto", "until_429"])
 def test_the_whole_load_is_simulated_whatever_the_warm_up(sized, warmup):
-    told = sized(TRACED.replace("2m", warmup))
+    told = sized(TRACED.replace("2m", warmup), sizes="60")
     size = told["sizes"][-1]["metrics"]
 
     assert size["requests"]["total"] == 240

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from faulty import FAULTY, IMPATIENT, TABLE, TOKENS, Row, assert_seen_as_sent, outcome
+from faulty import FAULTY, PATIENT, TABLE, TOKENS, Row, assert_seen_as_sent, outcome, patience
 from ptubench.client.connect import address
 from ptubench.client.exchange import Exchange
 from ptubench.client.timed import TimedClient
@@ -22,9 +22,9 @@ DIFFERENT = {
 ASK = Ask(method="POST", target=PATH, headers={}, body=b"", connection=0, nth=0, arrived=0.0)
 
 
-async def once(url):
+async def once(url, timeouts=PATIENT):
     client = TimedClient(
-        url, address(url, ca_file=None, env={}), api=APIS["responses"], headers={}, timeouts=IMPATIENT, stream=True
+        url, address(url, ca_file=None, env={}), api=APIS["responses"], headers={}, timeouts=timeouts, stream=True
     )
     exchange = Exchange()
     await client.send(FAULTY, exchange)
@@ -36,7 +36,7 @@ async def once(url):
 def test_a_fault_has_the_same_outcome_as_in_chat_completions(kind):
     row = DIFFERENT.get(kind, TABLE[kind])
     with fault_server(kind, tokens=TOKENS, gap=0.001) as server:
-        exchange = asyncio.run(once(server.base + PATH))
+        exchange = asyncio.run(once(server.base + PATH, patience(kind)))
         (played,) = server.log
 
     assert (outcome(exchange), exchange.failure, exchange.flags, exchange.status) == (

@@ -122,14 +122,19 @@ def test_every_fault_puts_its_script_on_the_wire(kind):
 
 @pytest.mark.parametrize("kind", sorted(ENDLESS))
 def test_a_stall_says_no_more_and_keeps_the_connection(kind):
-    with fault_server(kind) as server, socket.create_connection(("127.0.0.1", server.port), timeout=0.2) as client:
+    said = written(faults.FAULTS[kind].play(ASK, PACE))
+    with fault_server(kind) as server, socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
         client.sendall(REQUEST)
-        answer = receive(client)
+        answer = b""
+        while len(answer) < len(said):
+            answer += client.recv(65536)
+        client.settimeout(0.2)
+        answer += receive(client)
         client.settimeout(5)
         client.shutdown(socket.SHUT_WR)
         rest = receive(client)
 
-    assert (answer, rest) == (written(faults.FAULTS[kind].play(ASK, PACE)), b"")
+    assert (answer, rest) == (said, b"")
 
 
 def test_a_reset_is_a_reset():

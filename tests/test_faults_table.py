@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import socket
 import sys
-import time
 
 import pytest
 
@@ -19,8 +18,10 @@ from faulty import (
     TABLE,
     TOKENS,
     assert_as_in_the_table,
+    assert_sent_once_more,
     beside_a_steady_stream,
     outcome,
+    patience,
     send,
 )
 from ptubench import failures
@@ -73,9 +74,9 @@ async def once(url, **options):
     return exchange
 
 
-async def both(url):
+async def both(url, timeouts):
     """The faulty exchange and the steady one, and how many connections stay open."""
-    client = client_of(url, timeouts=IMPATIENT)
+    client = client_of(url, timeouts=timeouts)
     steady, faulty = await asyncio.gather(send(client, STEADY), send(client))
     before = len([c for c in client._idle if not c.closed])
     await client.close()
@@ -90,7 +91,7 @@ def test_the_table_names_every_fault():
 def test_a_fault_is_named_and_the_stream_beside_it_untouched(kind, run):
     row = TABLE[kind]
     with script_server(beside_a_steady_stream(kind)) as server:
-        steady, faulty, open_connections = run(both(server.url))
+        steady, faulty, open_connections = run(both(server.url, patience(kind)))
         logs = {played.ask.body: played for played in server.log}
 
     assert_as_in_the_table(row, faulty, steady, logs)
@@ -171,16 +172,10 @@ def test_a_connection_is_used_again_after_a_good_answer_a_429_and_a_500(run):
 
 def test_a_pooled_connection_that_closes_is_replaced_and_the_request_sent_once_more(run):
     with script_server(faults.script("pooled_close", tokens=TOKENS)) as server:
-        first, second = run(in_turn(server.url, 2))
-        asks = [(played.ask.connection, played.ask.nth) for played in server.log]
+        exchanges = run(in_turn(server.url, 2))
 
-    assert asks == [(0, 0), (0, 1), (1, 0)]
-    assert [(outcome(one), one.resent, one.answer.completion_tokens) for one in (first, second)] == [
-        ("ok", False, TOKENS),
-        ("ok", True, TOKENS),
-    ]
-    assert second.sent >= server.log[1].ended
-    assert second.connect_s is not None
+    assert_sent_once_more(exchanges, server.log)
+    assert exchanges[1].connect_s is not None
 
 
 def test_a_pooled_connection_that_was_reset_is_replaced_too(run):
@@ -214,12 +209,13 @@ def test_a_reused_connection_that_breaks_after_the_first_byte_is_not_sent_again(
 
 
 def test_a_slow_answer_meets_the_total_limit(run):
-    limits = Timeouts(connect=1.0, first_byte=1.0, idle=1.0, total=0.3)
-    with healthy_server(tokens=100, gap=0.05) as server:
+    limits = Timeouts(connect=5.0, first_byte=5.0, idle=5.0, total=0.3)
+    with healthy_server(tokens=1000, gap=0.05) as server:
         exchange = run(once(server.url, timeouts=limits))
 
     assert exchange.failure == "total_timeout"
-    assert 0.3 <= exchange.end - exchange.sent < 2.0
+    assert exchange.end - exchange.sent >= 0.3
+    assert exchange.answer.content_events < 1000
 
 
 # --- before there is a connection -------------------------------------------------------------------------------------
@@ -241,11 +237,10 @@ def test_an_unknown_host_is_named(run):
 
 def test_a_listener_that_never_shakes_hands_is_a_connect_timeout(run):
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        began = time.perf_counter()
         exchange = run(once(f"https://127.0.0.1:{listener.getsockname()[1]}/", timeouts=IMPATIENT))
 
     assert exchange.failure == "connect_timeout"
-    assert time.perf_counter() - began < 5
+    assert exchange.error.endswith("after 0.5 s")
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused(run):
@@ -279,7 +274,7 @@ def test_a_trusted_certificate_is_accepted_and_its_handshake_timed(run, tmp_path
 def test_the_connections_faults_are_the_same_under_tls(kind, run, tmp_path):
     authority = Authority()
     with script_server(faults.script(kind, tokens=TOKENS, gap=0.001), tls=authority.serving()) as server:
-        exchange = run(once(server.url, ca_file=authority.file(tmp_path), timeouts=IMPATIENT))
+        exchange = run(once(server.url, ca_file=authority.file(tmp_path), timeouts=patience(kind)))
 
     assert (outcome(exchange), exchange.failure) == (TABLE[kind].outcome, TABLE[kind].failure)
 

@@ -71,7 +71,7 @@ def world(tmp_path_factory):
 def undisturbed(found):
     """Whether generator and server were both on time."""
     late = [np.percentile(found[load].late[int(WARMUP * RATE) :], 99) for load in LOADS]
-    return all(found[load].run.calm for load in LOADS) and max(late) < 2 / RATE
+    return all(seen.run.calm for seen in found.values()) and max(late) < 2 / RATE
 
 
 def everything(folder, authority):

@@ -31,6 +31,7 @@ from ptubench.azure import monitor
 from ptubench.azure_run import AzureOptions
 from ptubench.cli import report as report_command
 from ptubench.cli import run as run_command
+from ptubench.cli.pipelines import Places
 from ptubench.engine.run import to_the_minute
 from ptubench.errors import Exit, TargetRefused, UsageError
 from ptubench.record import Monitor, Resource, Series, encode
@@ -441,13 +442,15 @@ def test_who_may_not_ask_gets_one_sentence_and_the_file_stays(tmp_path, azure):
 @pytest.mark.parametrize("options", [{"resource": ACCOUNT}, {"cloud": "usgov"}, {"monitor_wait": "1m"}])
 def test_options_about_azure_go_with_monitor_only(tmp_path, options):
     with pytest.raises(UsageError) as raised:
-        report_command.report(stored(tmp_path), **options)
+        report_command.report([stored(tmp_path)], **options)
 
     assert str(raised.value) == "--resource, --cloud and --monitor-wait: go with --monitor only"
 
 
 # --- the whole command
 
+
+NO_PLACES = Places(junit=None, markdown=None, step=None)
 
 WORKLOAD = {
     "name": "beside",
@@ -496,7 +499,7 @@ def now_and_then(azure):
 
 def run(prepared, capsys, *, as_json=True):
     """What a run said, and where it is stored."""
-    code = run_command._run(prepared, as_json=as_json, strict=False)
+    code = run_command._run(prepared, NO_PLACES, as_json=as_json, strict=False)
     out, err = capsys.readouterr()
     (path,) = prepared.options.results.iterdir()
     assert code in (Exit.GOOD, Exit.INVALID)
@@ -624,7 +627,7 @@ def test_no_role_for_azure_monitor_is_known_before_any_load(prepared, azure, cha
     azure.script = [FORBIDDEN]
     sent = len(chat.log)
     with pytest.raises(TargetRefused) as raised:
-        run_command._run(ready, as_json=True, strict=False)
+        run_command._run(ready, NO_PLACES, as_json=True, strict=False)
 
     assert "the role Monitoring Reader" in str(raised.value)
     assert len(chat.log) == sent

@@ -212,12 +212,12 @@ def test_the_simulated_faults_of_identity_and_network_show_their_way_out(kind, a
 
 def test_the_round_trip_is_one_handshake_without_the_time_of_answers_or_tls(tmp_path):
     authority = Authority()
-    with healthy_server(ttft=0.2, tls=authority.serving()) as server:
+    with healthy_server(ttft=0.3, tls=authority.serving()) as server:
         ca_file = str(authority.file(tmp_path))
         found = asyncio.run(probe(lambda: client_of(server.url, ca_file=ca_file), target(server.url), WORKLOAD))
 
     assert 0 < found.tcp_s < found.connect_s - found.tls_s + 1e-9
-    assert found.tcp_s < 0.1
+    assert found.tcp_s < 0.3
     assert found.network() == {
         "address": "127.0.0.1",
         "private": True,

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+import virtual
 from ptubench.client.connect import address, find_proxy
 from ptubench.client.exchange import Exchange
 from ptubench.client.make import make_client
@@ -27,16 +28,22 @@ PLAIN = ("timed", "httpx")
 NOWHERE = "http://127.0.0.1:9/v1/chat/completions"
 
 
-def make(kind, url, *, headers=None):
-    timeouts = Timeouts(connect=2.0, first_byte=2.0, idle=2.0, total=5.0)
+def make(kind, url, *, headers=None, env=None, ca_file=None):
     return make_client(
-        kind, url=url, headers=headers or {}, timeouts=timeouts, stream=True, ca_file=None, env={}, max_connections=10
+        kind,
+        url=url,
+        headers=headers or {},
+        timeouts=Timeouts(connect=10.0, first_byte=10.0, idle=10.0, total=30.0),
+        stream=True,
+        ca_file=ca_file,
+        env=env or {},
+        max_connections=10,
     )
 
 
-def send(kind, url, *, times=1, headers=None):
+def send(kind, url, *, times=1, **how):
     async def all_of_them():
-        client = make(kind, url, headers=headers)
+        client = make(kind, url, **how)
         exchanges = [Exchange() for _ in range(times)]
         for exchange in exchanges:
             await client.send(b'{"messages":[{"role":"user","content":" hi"}]}', exchange)
@@ -145,25 +152,8 @@ def test_both_clients_use_the_proxy_that_the_environment_names(kind, tmp_path):
         script_server(lambda _: chunked(answers.healthy(Pace())), tls=authority.serving()) as server,
         proxy() as tunnel,
     ):
-
-        async def call():
-            env = {"HTTPS_PROXY": tunnel.url.replace("//", "//user:word@")}
-            ca_file = str(authority.file(tmp_path))
-            client = make_client(
-                kind,
-                url=server.url,
-                headers={},
-                timeouts=Timeouts(),
-                stream=True,
-                ca_file=ca_file,
-                env=env,
-                max_connections=1,
-            )
-            await client.send(b"{}", exchange := Exchange())
-            await client.close()
-            return exchange
-
-        exchange = asyncio.run(call())
+        env = {"HTTPS_PROXY": tunnel.url.replace("//", "//user:word@")}
+        (exchange,) = send(kind, server.url, env=env, ca_file=str(authority.file(tmp_path)))
 
     assert (exchange.failure, exchange.status) == (None, 200)
     assert len(tunnel.asked) == 1
@@ -171,23 +161,9 @@ def test_both_clients_use_the_proxy_that_the_environment_names(kind, tmp_path):
 
 
 def test_a_proxy_that_is_not_there_is_not_taken_for_the_target():
-    async def call():
-        env = {"HTTPS_PROXY": "http://127.0.0.1:9"}
-        client = make_client(
-            "httpx",
-            url="https://h/v1",
-            headers={},
-            timeouts=Timeouts(),
-            stream=True,
-            ca_file=None,
-            env=env,
-            max_connections=1,
-        )
-        await client.send(b"{}", exchange := Exchange())
-        await client.close()
-        return exchange
+    (exchange,) = send("httpx", "https://h/v1", env={"HTTPS_PROXY": "http://127.0.0.1:9"})
 
-    assert asyncio.run(call()).failure == "proxy"
+    assert exchange.failure == "proxy"
 
 
 # --- the user's own function
@@ -298,9 +274,11 @@ def workload(load, *, duration=0.3, drain_=0.1):
 
 
 def load_of(planned, do):
+    """On the loop's own clock, which is a virtual one."""
     kept: list[Attempt] = []
-    load = Load(plan=make_plan(planned), body=lambda _: b"{}", client=Client(do), sink=kept.append, zero=0.0)
-    load.zero = load.now()
+    load = Load(
+        plan=make_plan(planned), body=lambda _: b"{}", client=Client(do), sink=kept.append, zero=0.0, clock=virtual.now
+    )
     return load, kept
 
 
@@ -315,13 +293,13 @@ def test_a_fault_that_leaves_no_record_ends_the_run_and_is_not_passed_over():
             await drain(load, 0.1)
         return kept
 
-    asyncio.run(run())
+    virtual.run(run)
 
 
 def test_what_the_lanes_have_in_flight_when_the_load_ends_is_cut_when_the_drain_does():
     async def run():
         async def do(_body, exchange):
-            exchange.sent = asyncio.get_running_loop().time()
+            exchange.sent = virtual.now()
             await asyncio.sleep(60)
 
         load, kept = load_of(workload(ClosedLoop(concurrency=3), duration=0.8), do)
@@ -330,23 +308,23 @@ def test_what_the_lanes_have_in_flight_when_the_load_ends_is_cut_when_the_drain_
         await drain(load, 0.1)
         return ended, load.now(), kept
 
-    offered, drained, kept = asyncio.run(run())
+    offered, drained, kept = virtual.run(run)
 
-    assert 0.8 <= offered < drained < 10
+    assert (offered, drained) == pytest.approx((0.8, 0.9), abs=0.01)
     assert [attempt.outcome for attempt in kept] == ["cut"] * 3
 
 
 def test_a_lane_does_not_spin_on_failures():
     async def run():
         async def do(_body, exchange):
-            exchange.sent = exchange.end = load.zero + load.now()
+            exchange.sent = exchange.end = virtual.now()
             exchange.fail("http_503", "at once")
 
         load, kept = load_of(workload(ClosedLoop(concurrency=2), duration=1.7), do)
         await offer(load)
         return kept
 
-    kept = asyncio.run(run())
+    kept = virtual.run(run)
 
     assert len(kept) <= 5
     assert max(attempt.lane_wait for attempt in kept) > 0.5

@@ -12,7 +12,6 @@ import pytest
 import runs
 from goldens import shown
 from ptubench import commands
-from ptubench.cli.main import main
 from ptubench.client import auth
 from ptubench.client.exchange import Exchange
 from ptubench.engine.ways_out import way_out
@@ -22,6 +21,7 @@ from ptubench.report import table
 from ptubench.sim import chat, effort, responses
 from ptubench.target.model import Target, TargetOptions
 from ptubench.workload.read import read
+from running import call
 from simulated import simulated
 from summaries import summary as made_up
 
@@ -36,11 +36,7 @@ def prepare(*overrides, workload="chat", env=KEY, **options):
 
 def ended(capsys, *arguments):
     """Exit code, standard output and standard error of a command."""
-    sys.argv = ["ptubench", *map(str, arguments)]
-    with pytest.raises(SystemExit) as left:
-        main()
-    said = capsys.readouterr()
-    return left.value.code or 0, said.out, said.err
+    return call(*arguments), *capsys.readouterr()
 
 
 # --- 429s that the user's own client shows only at their end
@@ -292,9 +288,7 @@ def test_options_for_a_real_target_are_refused_beside_a_simulated_one(given, nam
 def test_json_is_an_option_of_report_too(tmp_path, capfdbinary):
     runs.summary(tmp_path, *runs.steady(10))
     for said in (("--json",), ("--format", "json")):
-        sys.argv = ["ptubench", "report", str(tmp_path / "run.jsonl"), *said]
-        with pytest.raises(SystemExit):
-            main()
+        call("report", tmp_path / "run.jsonl", *said)
 
         assert json.loads(capfdbinary.readouterr().out)["schema_version"] == 1
 

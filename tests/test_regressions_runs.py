@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import runs
-from ptubench.cli.main import main
 from ptubench.cli.show import print_json, print_view
 from ptubench.errors import MeasurementLost, UsageError
 from ptubench.load import messages, traces
@@ -23,7 +22,7 @@ from ptubench.sim import answers
 from ptubench.sim.script import Pace, chunked, document
 from ptubench.workload.model import Class, Fixed, Trace, Workload
 from ptubench.workload.resolve import resolve
-from running import calmly
+from running import call, calmly, environment
 from servers import script_server
 
 WORKLOAD = {
@@ -49,11 +48,10 @@ def start(folder, *options, **keys):
     folder.mkdir(exist_ok=True)
     (folder / "workload.yaml").write_text(json.dumps({**WORKLOAD, **keys}))
     (folder / "talkative.py").write_text(TALKATIVE)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE", "OPENAI"))}
     return subprocess.Popen(
         [sys.executable, "-m", "ptubench", "run", "workload.yaml", *map(str, options), "--json"],
         cwd=folder,
-        env=clean,
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -172,12 +170,8 @@ def test_a_run_file_of_a_target_without_size_is_no_crash(tmp_path):
 # --- the command line, in this process
 
 
-def command(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["ptubench", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    said = capsys.readouterr()
-    return ended.value.code, said.out, said.err
+def command(capsys, *arguments):
+    return call(*arguments), *capsys.readouterr()
 
 
 DRY = ("run", "chat", "--simulate", "gpt-4.1:50", "--dry-run")
@@ -201,18 +195,18 @@ WRONG = [
 def test_a_wrong_command_line_is_one_sentence(arguments, sentence, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
 
-    assert command(monkeypatch, capsys, *arguments) == (2, "", f"error: {sentence}\n")
+    assert command(capsys, *arguments) == (2, "", f"error: {sentence}\n")
 
 
 @needs_proc
-def test_a_folder_that_cannot_be_written_is_one_sentence_also_for_root(monkeypatch, capsys):
-    said = command(monkeypatch, capsys, "run", "chat", "--simulate", "gpt-4.1:50", "--results", "/proc/self")
+def test_a_folder_that_cannot_be_written_is_one_sentence_also_for_root(capsys):
+    said = command(capsys, "run", "chat", "--simulate", "gpt-4.1:50", "--results", "/proc/self")
 
     assert said == (2, "", "error: --results /proc/self: can't be written; name another folder\n")
 
 
-def test_a_key_that_was_typed_is_not_repeated(monkeypatch, capsys):
-    code, _, said = command(monkeypatch, capsys, "run", "chat", "sk-made-up-0123456789abcdef")
+def test_a_key_that_was_typed_is_not_repeated(capsys):
+    code, _, said = command(capsys, "run", "chat", "sk-made-up-0123456789abcdef")
 
     assert (code, said) == (2, "error: (not shown); see `ptubench run --help`\n")
 

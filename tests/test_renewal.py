@@ -25,7 +25,7 @@ from ptubench.sim import answers
 from ptubench.sim.script import Pace, chunked, document
 from ptubench.target.model import Target, TargetOptions
 from ptubench.virtual import clock
-from ptubench.workload.model import Class, Fixed, OpenLoop, Stage, Workload
+from ptubench.workload.model import OpenLoop, Stage
 from servers import script_server
 
 HOURS = 7200.0
@@ -85,13 +85,7 @@ class Guarded(virtual.Service):
 
 def two_hours(*, workers=1, rate=1.0, seconds=HOURS, credential=None):
     """A load with renewed tokens on the virtual clock: its records, the service, the credential, what was said."""
-    workload = Workload(
-        name="hours",
-        classes=(Class(prompt=Fixed(tokens=32), completion=Fixed(tokens=8)),),
-        load=OpenLoop(stages=(Stage(value=rate, seconds=seconds),)),
-        duration=seconds,
-        warmup=0.0,
-    )
+    workload = virtual.workload(OpenLoop(stages=(Stage(value=rate, seconds=seconds),)), duration=seconds)
     plan = make_plan(workload)
     service = Guarded(plan.count)
     lines, said = [], []
@@ -201,13 +195,7 @@ def test_a_token_that_was_renewed_while_its_request_was_under_way_is_hidden_all_
     async def said(token):
         yield json.dumps({"error": {"code": "500", "message": f"failed for {token}"}}).encode()
 
-    workload = Workload(
-        name="slow",
-        classes=(Class(prompt=Fixed(tokens=32), completion=Fixed(tokens=8)),),
-        load=OpenLoop(stages=(Stage(value=1.0, seconds=2.0),)),
-        duration=2.0,
-        warmup=0.0,
-    )
+    workload = virtual.workload(OpenLoop(stages=(Stage(value=1.0, seconds=2.0),)), duration=2.0)
     head = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9"
     lines = []
 

@@ -11,7 +11,7 @@ import virtual
 from ptubench.engine import retry
 from ptubench.record import Attempt, Dropped
 from ptubench.virtual import clock
-from ptubench.workload.model import Class, ClosedLoop, Fixed, OpenLoop, Stage, Throttling, Workload
+from ptubench.workload.model import ClosedLoop, OpenLoop, Stage, Throttling
 from simulated import simulated
 from virtual import Say
 
@@ -22,15 +22,7 @@ TAKES = Say().takes
 
 def workload(load, *, duration=10.0, on_429="retry", **more):
     policy = {name: more.pop(name) for name in ("max_retries", "max_wait") if name in more}
-    return Workload(
-        name="w",
-        classes=(Class(prompt=Fixed(tokens=32), completion=Fixed(tokens=8)),),
-        load=load,
-        duration=duration,
-        warmup=0.0,
-        throttling=Throttling(on_429=on_429, **policy),
-        **more,
-    )
+    return virtual.workload(load, duration=duration, throttling=Throttling(on_429=on_429, **policy), **more)
 
 
 def each_second(count, **more):
@@ -210,16 +202,41 @@ LAW = {"model": "law", "ratio": 1, "tpm_per_ptu": 10 * 45 * 60, "ptu": 1, "tps":
 """A deployment that takes 10 calls of 45 tokens a second."""
 
 
-def test_a_retried_run_tells_first_attempts_from_last_ones(tmp_path):
-    """A bucket of 5 calls that starts full takes 10 calls a second; 15 come for two seconds, in bursts."""
-    with simulated(tmp_path, **LAW, depth=0.5, latency=0.02) as server:
-        run = running.start(
-            tmp_path / "run",
-            *running.endpoint(server.url, "--workers", "2", "--on-429", "retry", "--set", "throttling.max_retries=4"),
+@pytest.fixture(scope="module")
+def whole_runs(tmp_path_factory):
+    """Retried arrivals and saturating lanes, both at once: each run, and what its deployment logged without the probe."""
+    return running.calmly(
+        lambda: both(tmp_path_factory.mktemp("retried")), lambda found: all(run.calm for run, _ in found.values())
+    )
+
+
+def both(folder):
+    for name in ("arrivals", "saturated"):
+        (folder / name).mkdir()
+    with (
+        simulated(folder / "arrivals", **LAW, depth=0.5, latency=0.02) as server,
+        simulated(folder / "saturated", **LAW, depth=0.5, level="full") as saturated,
+    ):
+        policy = ("--on-429", "retry", "--set", "throttling.max_retries=4")
+        retried = running.start(
+            folder / "retried",
+            *running.endpoint(server.url, "--workers", "2", *policy),
             load={"rate": "15/s", "arrivals": "gamma", "burstiness": 0.3},
             completion_tokens=5,
-        ).finish()
-        log = server.log(len(run.attempts) + 1)[1:]
+        )
+        lanes = running.start(
+            folder / "lanes",
+            *running.endpoint(saturated.url, "--workers", "2", "--concurrency", "16"),
+            completion_tokens=5,
+            duration="3s",
+        )
+        runs = {"retried": (retried.finish(), server), "lanes": (lanes.finish(), saturated)}
+        return {name: (run, at.log(len(run.attempts) + 1)[1:]) for name, (run, at) in runs.items()}
+
+
+def test_a_retried_run_tells_first_attempts_from_last_ones(whole_runs):
+    """A bucket of 5 calls that starts full takes 10 calls a second; 15 come for two seconds, in bursts."""
+    run, log = whole_runs["retried"]
     by_request = [list(group) for _, group in itertools.groupby(run.attempts, key=lambda a: a.index)]
     requests, retried = run.metrics["requests"], [tries for tries in by_request if len(tries) > 1]
 
@@ -242,15 +259,9 @@ def test_a_retried_run_tells_first_attempts_from_last_ones(tmp_path):
             assert after.waited >= asked
 
 
-def test_lanes_of_a_run_come_back_no_sooner_than_a_saturated_deployment_asks(tmp_path):
+def test_lanes_of_a_run_come_back_no_sooner_than_a_saturated_deployment_asks(whole_runs):
     """16 lanes on a deployment that takes 10 calls a second: without the waits each lane would ask it hundreds of times."""
-    with simulated(tmp_path, **LAW, depth=0.5, level="full") as server:
-        run = running.start(
-            tmp_path / "run",
-            *running.endpoint(server.url, "--workers", "2", "--concurrency", "16"),
-            completion_tokens=5,
-            duration="3s",
-        ).finish()
+    run, _ = whole_runs["lanes"]
     by_lane = [[a for a in run.attempts if a.lane == lane] for lane in range(16)]
     pairs = [pair for attempts in by_lane for pair in itertools.pairwise(attempts) if pair[0].status == 429]
     asked = [int(before.headers["retry-after-ms"]) / 1000 for before, _ in pairs]

@@ -114,7 +114,7 @@ def test_no_run_is_answered_from_the_prompt_cache_of_an_equal_one(runs):
     assert plan(first) == plan(second)
     assert set(cached(first, "own")) == set(cached(second, "own")) == {0}
     assert cached(first, "shared") == cached(second, "shared") == [0, *[1152] * (len(cached(first, "shared")) - 1)]
-    assert first.metrics["tpm"]["cached"] == second.metrics["tpm"]["cached"] > 0
+    assert first.metrics["tpm"]["cached"] > 0
 
 
 def test_with_the_same_salt_it_would_be(runs):

@@ -138,7 +138,7 @@ def test_the_log_tells_when_each_event_really_left(tmp_path):
     assert began < entry["arrived"] < sent[0] < sent[2] <= sent[-1] < entry["end"]
     assert entry["first_content"] < ended  # the last stamps are made when the client may have read the bytes
     assert entry["first_content"] - entry["arrived"] > 0.19
-    assert entry["last_content"] - entry["first_content"] > 0.035
+    assert entry["last_content"] - entry["arrived"] > 0.19 + 0.035
     assert not entry["gone"]
 
 
@@ -183,8 +183,8 @@ def test_many_streams_at_once_are_all_complete(tmp_path):
 
 
 def test_a_full_deployment_answers_429_with_both_headers(tmp_path):
-    with simulated(tmp_path, level="full", depth=10, ptu=1) as sim:
-        ask(sim, max_tokens=20_000)
+    with simulated(tmp_path, level="full", depth=10, ptu=1, prefill=1e7) as sim:
+        ask(sim, messages=[{"role": "user", "content": "word " * 20_000}])  # minutes of its capacity
         status, headers, body = ask(sim)
         _, entry = sim.log(2)
 
@@ -365,7 +365,7 @@ def test_it_ends_when_its_parents_end_of_the_pipe_closes_even_in_the_middle_of_a
         client.recv(10)
         sim.process.stdin.close()
 
-        assert sim.process.wait(1) == 0
+        assert sim.process.wait(10) == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with a POSIX signal")
@@ -380,7 +380,7 @@ def test_it_ends_when_its_parent_is_killed():
     with start("-c", parent_code) as parent:
         port = json.loads(parent.stdout.readline())["port"]
         parent.kill()
-        until = time.monotonic() + 1
+        until = time.monotonic() + 10
         while time.monotonic() < until and _accepts(port):
             time.sleep(0.02)
 

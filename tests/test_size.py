@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import sys
 import unicodedata
 from datetime import date
 from pathlib import Path
@@ -12,13 +11,13 @@ import pytest
 
 import runs
 from goldens import golden, shown
-from ptubench.cli.main import main
 from ptubench.errors import UsageError
 from ptubench.ptu import sizing
 from ptubench.report import size as report
 from ptubench.report import size_csv, size_money
 from ptubench.size.answer import answer
 from ptubench.size.asked import SizeOptions, ask
+from running import call
 
 TODAY = date(2026, 11, 22)
 CHAT = """
@@ -444,31 +443,11 @@ def test_csv_has_a_line_for_each_size(chat):
     ]
 
 
-def test_the_command_prints_one_json_document(tmp_path, monkeypatch, capsysbinary):
+def test_the_command_prints_one_json_document(tmp_path, capsysbinary):
     (tmp_path / "load.yaml").write_text(CHAT, encoding="utf-8")
-    code = command(["size", str(tmp_path / "load.yaml"), "--model", "gpt-4.1", "--json"], monkeypatch)
+    code = call("size", tmp_path / "load.yaml", "--model", "gpt-4.1", "--json")
 
     told = json.loads(capsysbinary.readouterr().out)
     assert code == 0
     assert told["schema_version"] == 1
     assert {"formula", "types", "assumptions", "sizes", "recommended", "az_command"} <= told.keys()
-
-
-def test_no_size_that_passes_is_exit_code_3(tmp_path, monkeypatch, capsys):
-    (tmp_path / "load.yaml").write_text(CHAT, encoding="utf-8")
-    code = command(
-        ["size", str(tmp_path / "load.yaml"), "--model", "gpt-4.1", "--sizes", "15,20", "--csv"], monkeypatch
-    )
-
-    said = capsys.readouterr()
-    assert code == 3
-    assert said.err.startswith("no size passes")
-    assert len(said.out.splitlines()) == 3
-
-
-def command(arguments, monkeypatch):
-    """The exit code of a command line."""
-    monkeypatch.setattr(sys, "argv", ["ptubench", *arguments])
-    with pytest.raises(SystemExit) as exited:
-        main()
-    return exited.value.code or 0

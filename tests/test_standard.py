@@ -249,23 +249,25 @@ def test_high_demand_is_refused_although_the_quota_has_room():
     assert max(answer.level for answer in refused) < 0.1
 
 
-def test_a_run_on_a_simulated_standard_deployment(tmp_path):
+def test_a_run_on_a_simulated_standard_deployment(tmp_path_factory):
     deployment = "gpt-4.1:200,type=standard,latency=0.02,tps=500"
     common = {"prompt_tokens": 60, "completion_tokens": 10, "duration": "3s", "warmup": "500ms"}
-    over, busy = running.finish(
-        [
-            running.start(
-                *(tmp_path / "over", "--simulate", f"{deployment},level=full"),
-                load={"rate": "100/s", "arrivals": "constant"},
-                **common,
-            ),
-            running.start(
-                *(tmp_path / "busy", "--simulate", f"{deployment},demand=20%"),
-                load={"rate": "25/s", "arrivals": "constant"},
-                **common,
-            ),
-        ]
-    )
+    loads = {"over": ("level=full", "100/s"), "busy": ("demand=20%", "25/s")}
+
+    def measure():
+        folder = tmp_path_factory.mktemp("standard")
+        return running.finish(
+            [
+                running.start(
+                    *(folder / name, "--simulate", f"{deployment},{option}"),
+                    load={"rate": rate, "arrivals": "constant"},
+                    **common,
+                )
+                for name, (option, rate) in loads.items()
+            ]
+        )
+
+    over, busy = running.calmly(measure, lambda runs: all(run.calm for run in runs))
 
     assert (over.summary["target"]["type"], over.summary["target"]["ptu"]) == ("standard", None)
     assert over.metrics["tpm"]["normalized"] is over.metrics["utilization"]["simulated"] is None

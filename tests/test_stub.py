@@ -22,7 +22,7 @@ def stub(*options):
             yield process, json.loads(process.stdout.readline())["port"]
         finally:
             process.stdin.close()
-            process.wait(5)
+            process.wait(20)
 
 
 def ask(port, method, path, body=b""):
@@ -81,7 +81,7 @@ def test_it_ends_with_its_stdin_or_a_signal_and_says_what_it_did(way, tmp_path):
         ask(port, "POST", "/", b'{"stream":true}')
         process.terminate() if way == "terminate" else process.stdin.close()
         stats = json.loads(process.stdout.read())
-        code = process.wait(5)
+        code = process.wait(20)
 
     assert code == 0
     assert (stats["requests"], stats["sent"], stats["delivered"]) == (1, 1, 1.0)

@@ -26,7 +26,7 @@ DOC = Path(__file__).parent.parent / "docs" / "metrics.md"
 KEYS = {
     "": "schema_version tool run workload target network metrics groups timeline latency validity monitor notes checks",
     "tool": "name version",
-    "run": "id label started_at seed salt workload_hash file duration_s window_s warmup ended clock",
+    "run": "id label started_at seed salt workload_hash file duration_s window_s warmup ended aborted clock",
     "network": "address private proxy round_trip_ms first_connect_ms first_tls_ms connect_ms tls_ms region place",
     "network.connect_ms": "p50 p95",
     "metrics": (
@@ -49,7 +49,7 @@ KEYS = {
     "metrics.utilization.estimated": "mean peak_minute",
     "metrics.cost": "total per_million_tokens currency source why",
     "metrics.in_flight": "mean max",
-    "validity": "verdict reasons loop_lag cpu_share workers",
+    "validity": "verdict reasons loop_lag cpu_share workers nodes",
     "validity.loop_lag": "p50 p99",
 }
 

@@ -75,7 +75,7 @@ def test_every_run_is_announced():
 
 
 def test_rules_of_the_workload_take_the_place_of_the_default_of_their_kind():
-    refused, busiest = "refused.ratio <= 0.01", "utilization.simulated.peak_minute <= 0.9"
+    refused, busiest = "refused.ratio <= 1%", "utilization.simulated.peak_minute <= 90%"
 
     assert texts() == [refused, busiest]
     assert texts("refused.ratio <= 5%") == [busiest, "refused.ratio <= 5%"]
@@ -86,7 +86,7 @@ def test_rules_of_the_workload_take_the_place_of_the_default_of_their_kind():
 def test_a_headroom_that_is_asked_for_stands_beside_the_workloads_rules():
     rules = judging(trial(checks=["utilization.estimated.peak_minute <= 80%"]).workload, headroom=0.7).rules
 
-    assert [rule.text for rule in rules][1] == "utilization.simulated.peak_minute <= 0.7"
+    assert [rule.text for rule in rules][1] == "utilization.simulated.peak_minute <= 70%"
 
 
 @pytest.mark.parametrize("rule", ["ttft.p95 <= 1ms", "e2e_scheduled.p50 <= 1ms", "tps.p50 >= 9000", "slo.ratio >= 99%"])

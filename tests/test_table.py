@@ -61,7 +61,7 @@ def real_run():
     }
     run["groups"] = {"class:short": metrics(), "class:long": metrics() | {"ttft": distribution(count=40, of=80)}}
     run["checks"] = [
-        {"rule": "ttft.p99 <= 2s", "measured": None, "limit": 2.0, "ci95": None, "passed": False, "why": WITHHELD}
+        run["checks"][0] | {"rule": "ttft.p99 <= 2s", "measured": None, "ci95": None, "passed": False, "why": WITHHELD}
     ]
     return run
 
@@ -178,7 +178,7 @@ def everywhere(hostile: str):
     run["target"] |= {"spillover": hostile, "divert_to": {"deployment": hostile, "endpoint": hostile}}
     run["workload"]["throttling"] = {"on_429": "divert"}
     run["groups"] = {f"class:{hostile}": metrics()}
-    run["checks"] = [{"rule": hostile, "measured": 1.0, "limit": 1.0, "ci95": None, "passed": True, "why": hostile}]
+    run["checks"] = [run["checks"][0] | {"rule": hostile, "why": hostile}]
     run["notes"] = [{"code": hostile, "text": hostile}]
     return run
 

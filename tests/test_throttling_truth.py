@@ -40,7 +40,12 @@ def stage(load, seconds):
 @pytest.fixture(scope="module")
 def throttled(tmp_path_factory):
     """A run at each load, both at once on deployments of their own, and the deployments' logs without the probe."""
-    folder = tmp_path_factory.mktemp("throttling")
+    return running.calmly(
+        lambda: both(tmp_path_factory.mktemp("throttling")), lambda found: all(run.calm for run, _ in found.values())
+    )
+
+
+def both(folder):
     for name in ("low", "high"):
         (folder / name).mkdir()
     with simulated(folder / "low", **DEPLOYMENT) as low, simulated(folder / "high", **DEPLOYMENT) as high:

@@ -15,7 +15,7 @@ from ptubench.engine.generator import Load, Route, drain, offer
 from ptubench.load.plan import Request, make_plan
 from ptubench.record import Attempt, Dropped
 from ptubench.virtual import clock
-from ptubench.workload.model import ClosedLoop, Timeouts, Workload
+from ptubench.workload.model import Class, ClosedLoop, Fixed, Timeouts, Workload
 
 
 def run(main: Callable[[], Any]) -> Any:
@@ -42,6 +42,12 @@ class Say:
     """Raised in place of an answer."""
     broken: bool = False
     """The answer breaks off in its body."""
+
+
+def workload(load: Any, *, duration: float, **more: Any) -> Workload:
+    """Calls of 32 tokens and answers of 8, all of them measured."""
+    kind = Class(prompt=Fixed(tokens=32), completion=Fixed(tokens=8))
+    return Workload(name="w", classes=(kind,), load=load, duration=duration, warmup=0.0, **more)
 
 
 def client(service: "Service", *, stream: bool = True) -> Client:

@@ -1,4 +1,4 @@
-"""Rules: `ttft.p95 <= 1s`, read before the run and judged after it.
+"""Rules: `ttft.p95 <= 1s`, read before the run and judged after it (docs/checks.md).
 
     rule   = metric op value
     metric = a dotted path into `metrics` of the summary (`names.units`, docs/metrics.md)
@@ -8,9 +8,10 @@
 What was not measured, was withheld or was never answered fails: an empty run must not open a gate.
 """
 
+import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -20,7 +21,15 @@ from ptubench.analysis import names
 from ptubench.errors import UsageError
 from ptubench.failures import RENAMED
 from ptubench.samples import NEEDED
+from ptubench.secret import shown
 
+DEFAULT = "failed.ratio <= 5%"
+"""What holds where no rule was given: a run of errors must not open a gate."""
+
+DROP = "drop the rules with --set 'checks=[]'"
+"""How rules of a workload file are left out for one run."""
+
+_LONGEST = 120  # characters of a rule in a message
 _RULE = re.compile(r"\s*([\w.]+)\s*(<=|>=|<|>)\s*([^\s<>=].*?)\s*")
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -43,15 +52,27 @@ def _per(period: str, text: str) -> float:
     return units.rate(text) * {"s": 1.0, "min": 60.0}[period] if "/" in text else _number(text)
 
 
+def _share(text: str) -> float:
+    """A share; not a bare 1, which some write for 1 % and others for everything."""
+    if units.share(text) == 1 and "%" not in text:
+        raise ValueError(f"`{text}` may be 1 % or everything; write 1% or 100%")
+    return units.share(text)
+
+
 _READERS: dict[str, Callable[[str], float]] = {
     "s": units.duration,
-    "share": units.share,
+    "share": _share,
     "tokens": _number,
     "count": _number,
     "USD": _number,
     "tokens/s": lambda text: _per("s", text),
     "per minute": lambda text: _per("min", text),
 }
+
+
+def amount(text: str, unit: str) -> float:
+    """A value in the unit of a metric, as a rule's; ValueError with the way out where it is none."""
+    return _READERS[unit](text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +83,16 @@ class Rule:
     metric: str
     op: str
     limit: float
+
+    @property
+    def unit(self) -> str:
+        """Of metric and limit (`names.units`)."""
+        return names.units().get(self.metric, "count")
+
+
+def wanted(texts: Sequence[str]) -> tuple[tuple[str, ...], bool]:
+    """The rules that a run is judged by, and whether that is the default because none was given."""
+    return (tuple(texts), False) if texts else ((DEFAULT,), True)
 
 
 def parse(text: str, *, where: str) -> Rule:
@@ -77,7 +108,7 @@ def parse(text: str, *, where: str) -> Rule:
     match = _RULE.fullmatch(text)
     if match is None:
         raise UsageError(
-            f"{where}: `{text}` is not a rule; write a metric, one of < <= > >=, and a value, such as `ttft.p95 <= 1s`"
+            f"{where}: `{shown(text, most=_LONGEST)}` is not a rule; write a metric, one of < <= > >=, and a value, such as `ttft.p95 <= 1s`"
         )
     metric, op, value = match.groups()
     mapping, _, kind = metric.rpartition(".")
@@ -86,25 +117,98 @@ def parse(text: str, *, where: str) -> Rule:
     try:
         limit = _READERS[_unit(metric, where, text)](value)
     except ValueError as exc:
-        raise UsageError(f"{where}: `{text}`: {exc}") from None
+        raise UsageError(f"{where}: `{shown(text, most=_LONGEST)}`: {exc}") from None
+    if not math.isfinite(limit):
+        raise UsageError(f"{where}: `{shown(text, most=_LONGEST)}`: `{shown(value)}` is too large")
     return Rule(text=" ".join(text.split()), metric=metric, op=op, limit=limit)
 
 
 def judge(rule: Rule, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of `checks`: {rule, measured, limit, ci95, passed, why}; `why` says why there is nothing to judge."""
+    """A row of `checks`: {rule, metric, op, unit, measured, limit, ci95, passed, why}.
+
+    `why` says why there is nothing to judge.
+    """
     metrics = summary["metrics"]
     # Without any request every count is 0, and says nothing.
     measured, ci95, why = _find(rule.metric, metrics) if metrics["requests"]["total"] else (None, None, "not measured")
-    passed = measured is not None and _OPERATORS[rule.op](measured, rule.limit)
-    return {"rule": rule.text, "measured": measured, "limit": rule.limit, "ci95": ci95, "passed": passed, "why": why}
+    passed = measured is not None and holds(rule, measured)
+    return {
+        "rule": rule.text,
+        "metric": rule.metric,
+        "op": rule.op,
+        "unit": rule.unit,
+        "measured": measured,
+        "limit": rule.limit,
+        "ci95": ci95,
+        "passed": passed,
+        "why": why,
+    }
 
 
-def unsupported(rule: Rule, expected: int | None) -> str | None:
+def rows(summary: Mapping[str, Any], more: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """All checks of a run: rows of `judge`, each with `default`, whether it is `DEFAULT` because no rule was given.
+
+    An abort rule that ended the run is the first of them, and failed; a rule that this version does not understand fails.
+
+    Args:
+        summary: with `run`, `workload` and `metrics`.
+        more: rules beside the workload's own.
+    """
+    texts, default = wanted((*summary["workload"].get("checks", ()), *more))
+    aborted = summary["run"]["aborted"]
+    found = [] if aborted is None else [_aborted(aborted)]
+    return [
+        *(row | {"default": False} for row in found),
+        *(_row(text, summary) | {"default": default} for text in texts),
+    ]
+
+
+def _row(text: str, summary: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return judge(parse(text, where="checks"), summary)
+    except UsageError as exc:
+        return _NOTHING | {"rule": text, "why": str(exc)}
+
+
+def _aborted(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of the abort rule that ended a run: what was seen by then."""
+    seen = {
+        "rule": found["rule"],
+        "measured": found["measured"],
+        "ci95": found["ci95"],
+        "why": f"aborted at {units.duration_text(found['at_s'])}",
+    }
+    try:
+        rule = parse(found["rule"], where="abort")
+    except UsageError:
+        return _NOTHING | seen
+    return _NOTHING | {"metric": rule.metric, "op": rule.op, "unit": rule.unit, "limit": rule.limit} | seen
+
+
+_NOTHING: dict[str, Any] = {
+    **dict.fromkeys(("rule", "metric", "op", "unit", "measured", "limit", "ci95")),
+    "passed": False,
+    "why": None,
+}
+"""A row of which nothing is known."""
+
+
+def holds(rule: Rule, value: float) -> bool:
+    """Whether a value, in the metric's unit, is within the limit."""
+    return _OPERATORS[rule.op](value, rule.limit)
+
+
+def unsupported(
+    rule: Rule, expected: int | None, *, how: str = "will measure about", knob: str = "rate", drop: str = DROP
+) -> str | None:
     """A sentence if the planned sample can't support the rule; None if it can, or if that can't be told.
 
     Args:
         rule: a rule on anything.
         expected: requests that the window will hold; None where the plan does not tell (a closed loop).
+        how: how surely so many.
+        knob: what makes more of them, beside the duration.
+        drop: how the user leaves the rule out.
     """
     name = rule.metric.rpartition(".")[0]
     needed = calls_needed(rule)
@@ -114,8 +218,8 @@ def unsupported(rule: Rule, expected: int | None) -> str | None:
     lower = f", or judge `{name}.{possible[-1]}`" if possible else ""
     times = f"{needed / expected:.2g} times " if expected else ""
     return (
-        f"`{rule.text}`: {rule.metric} needs {needed:,} measured calls; this workload will measure about {expected:,}; "
-        f"make the duration or the rate {times}larger{lower}, or drop the rules with --set 'checks=[]'"
+        f"`{rule.text}`: {rule.metric} needs {needed:,} measured calls; this workload {how} {expected:,}; "
+        f"make the duration or the {knob} {times}larger{lower}, or {drop}"
     )
 
 
@@ -133,9 +237,22 @@ def _unit(metric: str, where: str, text: str) -> str:
     mapping, _, key = metric.rpartition(".")
     if mapping in names.OPEN and names.OPEN[mapping].fullmatch(key):
         return "count"
-    close = get_close_matches(metric, names.suggestions(), n=1, cutoff=0.5)
-    hint = f"did you mean `{close[0]}`?" if close else "docs/metrics.md lists all of them"
-    raise UsageError(f"{where}: `{text}`: unknown metric `{metric}`; {hint}")
+    meant = _nearest(metric.lower())
+    hint = f"did you mean `{meant}`?" if meant else "docs/metrics.md lists all of them"
+    rule = shown(text, most=_LONGEST)
+    raise UsageError(f"{where}: `{rule}`: unknown metric `{shown(metric)}`; {hint}")
+
+
+def _nearest(word: str) -> str | None:
+    """The path that was probably meant."""
+    if word in names.STATISTICS:
+        return f"ttft.{word}"
+    name = word.rpartition(".")[0]
+    known = [path for path in names.suggestions() if name not in names.DISTRIBUTIONS or path.startswith(f"{name}.")]
+    close = get_close_matches(word, known, n=6, cutoff=0.5)
+    # Of p50, p90, p95 and p99 p59 is as near to one as to another, but two digits are easily swapped.
+    swapped = [path for path in close if sorted(path) == sorted(word)]
+    return next(iter(swapped or close), None)
 
 
 def _find(metric: str, metrics: Mapping[str, Any]) -> tuple[float | None, Any, str | None]:

@@ -97,11 +97,13 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drops:
-    """One row per request that was never sent because `max_in_flight` was reached."""
+    """One row per request without an attempt: never sent because `max_in_flight` was reached, or lost with its worker."""
 
     index: Ints
     scheduled: Floats
     name: NDArray[np.int32]
+    lost: Bools
+    """Due when its worker was lost; whether it was sent is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

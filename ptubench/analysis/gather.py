@@ -24,6 +24,7 @@ from ptubench.record import (
     End,
     Head,
     Line,
+    Lost,
     Monitor,
     Resource,
     Tick,
@@ -75,7 +76,7 @@ class Gathering:
         match line:
             case Attempt():
                 self._attempts.add(line)
-            case Dropped():
+            case Dropped() | Lost():
                 self._drops.add(line)
             case Tick() if 0 <= line.t < _LAST_SECOND:
                 self._ticks.append((line.t, line.worker, line.cpu))
@@ -153,7 +154,7 @@ class _Collector:
         self._waiting: list[Any] = []
         self._buffers = {name: bytearray() for name in columns}
 
-    def add(self, row: Attempt | Dropped) -> None:
+    def add(self, row: Attempt | Dropped | Lost) -> None:
         self._waiting.append(row)
         if len(self._waiting) == _CHUNK:
             self._convert()
@@ -213,6 +214,7 @@ def _drop_columns(names: _Codes) -> dict[str, _Column]:
         "index": _whole("index", np.int64),
         "scheduled": _always("scheduled"),
         "name": _coded(attrgetter("name"), names),
+        "lost": _told(lambda row: isinstance(row, Lost)),
     }
 
 

@@ -4,6 +4,7 @@ The load generator's own lag and CPU, the connections of its client, the files a
 """
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,6 +96,37 @@ def lateness(run: Run, requests: Requests, of: Client, typical: float | None) ->
     ]
 
 
+def nodes(run: Run) -> list[dict[str, Any]]:
+    """The machines that made the load: {worker, name, ahead_s, uncertainty_s, drift_s}; none where it was the parent's own."""
+    drift = run.end.drift_s if run.end is not None else ()
+    return [
+        {
+            "worker": node.worker,
+            "name": node.name,
+            "ahead_s": node.ahead_s,
+            "uncertainty_s": node.uncertainty_s,
+            "drift_s": moved,
+        }
+        for node, moved in zip_longest(run.head.nodes, drift[: len(run.head.nodes)])
+    ]
+
+
+def clocks(run: Run, typical: float | None) -> list[Signal]:
+    """How well the clocks of several machines are known: by so much the requests of one may be early or late beside the others'."""
+    open_ = [node["uncertainty_s"] + abs(node["drift_s"] or 0.0) for node in nodes(run)]
+    known = max(open_, default=None)
+    return [
+        Signal(
+            "clocks",
+            known,
+            0.005,
+            _late(typical),
+            f"the clocks of the {len(open_)} nodes are known to within {seconds_text(known)} only: the arrivals of each may be "
+            "that much early or late beside the others'; use nodes and a scheduler that are near each other, and idle",
+        )
+    ]
+
+
 def _limit(run: Run, of: Client) -> str:
     """What limits the load where the generator was late or busy, and the way out."""
     client, cores = clean(run.head.workload.client), run.head.machine.get("cores")
@@ -105,7 +137,9 @@ def _limit(run: Run, of: Client) -> str:
             f"machine, busy with something else{blocks}; use a quieter or a larger one"
         )
     more = "more `--workers`"
-    if isinstance(cores, int) and run.head.workers >= cores:
+    if run.head.nodes:
+        more = "more Dask workers"
+    elif isinstance(cores, int) and run.head.workers >= cores:
         more = f"a machine with more than {cores} cores"
     if client == "timed":
         return f"what limits the load is the client; use {more}, fewer streams at once, or a lower rate"

@@ -49,7 +49,8 @@ def _of_the_run(run: Run, window: Window) -> Iterator[tuple[str, str]]:
         yield from (("problem", text) for text in run.end.problems)
         if run.end.ended in ("stopped", "aborted"):
             length = seconds_text(max(0.0, window[1] - window[0]))
-            yield "stopped", f"the run was stopped; its window is {length} long"
+            how = "stopped" if run.end.aborted is None else "aborted by a rule"
+            yield "stopped", f"the run was {how}; its window is {length} long"
 
 
 def _of_sizes(requests: Requests, asked: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """One row per offered request, and what each metric is for it.
 
-A request's outcome is that of its last attempt; a dropped one has no attempt. In every metric NaN means that it
+A request's outcome is that of its last attempt; a dropped one has no attempt, nor has one that was lost with its worker,
+which counts as cut: in flight when all ended, as far as anybody knows. In every metric NaN means that it
 is not defined for the request, and infinity that the request was never answered: unanswered is never fast.
 """
 
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ptubench.analysis.columns import DROPPED, FAILED, OK, THROTTLED, Attempts, Bools, Drops, Floats, Ints
+from ptubench.analysis.columns import CUT, DROPPED, FAILED, OK, THROTTLED, Attempts, Bools, Drops, Floats, Ints
 
 Metric = Callable[["Requests"], Floats]
 
@@ -22,7 +23,7 @@ class Requests:
     attempts: Attempts
     """Of the whole run."""
     first: Ints
-    """The row of each request's first attempt; -1 when dropped, as in `last`."""
+    """The row of each request's first attempt; -1 when dropped or lost with its worker, as in `last`."""
     last: Ints
     index: Ints
     scheduled: Floats
@@ -170,7 +171,7 @@ class Requests:
 
 
 def requests(attempts: Attempts, drops: Drops, *, streams: bool) -> Requests:
-    """Join the attempts of each request, and the requests that were dropped.
+    """Join the attempts of each request, and the requests that were dropped or lost.
 
     Args:
         attempts: in order of due time, index and attempt.
@@ -183,7 +184,8 @@ def requests(attempts: Attempts, drops: Drops, *, streams: bool) -> Requests:
     nothing = np.full(len(drops.index), -1)
     scheduled = np.concatenate((attempts.scheduled[first], drops.scheduled))
     order = np.argsort(scheduled, kind="stable")
-    outcome = np.concatenate((attempts.outcome[last], np.full(len(nothing), DROPPED, dtype=np.int8)))
+    without = np.where(drops.lost, np.int8(CUT), np.int8(DROPPED))
+    outcome = np.concatenate((attempts.outcome[last], without))
     return Requests(
         attempts=attempts,
         first=np.concatenate((first, nothing))[order],

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from ptubench import __version__
-from ptubench.analysis import checks, limits, monitoring, reasoning, steady, timeline, validity
+from ptubench.analysis import abort, checks, limits, monitoring, reasoning, steady, timeline, validity
 from ptubench.analysis import requests as per_request
 from ptubench.analysis.columns import Bools, Run, select
 from ptubench.analysis.gather import load
@@ -25,7 +25,6 @@ from ptubench.analysis.notes import notes
 from ptubench.analysis.rates import Window
 from ptubench.analysis.requests import Requests
 from ptubench.analysis.steady import WarmUp
-from ptubench.errors import UsageError
 from ptubench.ptu.capacity import Capacity, capacity
 
 SCHEMA_VERSION = 1
@@ -91,7 +90,7 @@ def summary_of(run: Run) -> dict[str, Any]:
         ),
         "notes": notes(run, offered.select(offered.by_target), metrics, window=window, capacity=what_it_is),
     }
-    return summary | {"checks": [_check(text, summary) for text in run.head.workload.checks]}
+    return summary | {"checks": checks.rows(summary)}
 
 
 def _times(run: Run, requests: Requests) -> tuple[float, float]:
@@ -139,6 +138,7 @@ def _groups(
 
 def _run(run: Run, window: Window, load_end: float, warm_up: WarmUp) -> dict[str, Any]:
     head = run.head
+    aborted = run.end.aborted if run.end is not None else None
     return {
         "id": head.run_id,
         "label": head.label,
@@ -158,6 +158,7 @@ def _run(run: Run, window: Window, load_end: float, warm_up: WarmUp) -> dict[str
             "at_least": None if warm_up.at_least is None else asdict(warm_up.at_least),
         },
         "ended": run.end.ended if run.end is not None else "killed",
+        "aborted": None if aborted is None else abort.as_json(aborted),
         "clock": head.clock,
     }
 
@@ -204,11 +205,3 @@ def _divert_probe(run: Run) -> dict[str, Any] | None:
     if found is None:
         return None
     return {"status": found.get("status"), "model": found.get("model"), "left_out": reasoning.names_left_out(found)}
-
-
-def _check(text: str, summary: dict[str, Any]) -> dict[str, Any]:
-    """A rule of the workload, judged; one that this version does not understand fails."""
-    try:
-        return checks.judge(checks.parse(text, where="checks"), summary)
-    except UsageError as exc:
-        return {"rule": text, "measured": None, "limit": None, "ci95": None, "passed": False, "why": str(exc)}

@@ -11,11 +11,11 @@ import numpy as np
 from ptubench.analysis.asked import cached_off, shortfall
 from ptubench.analysis.azure import changes
 from ptubench.analysis.columns import CUT, DROPPED, Run
-from ptubench.analysis.limits import Client, Signal, clean, connections, lateness
+from ptubench.analysis.limits import Client, Signal, clean, clocks, connections, lateness, nodes
 from ptubench.analysis.monitoring import foreign
 from ptubench.analysis.requests import Requests
 from ptubench.analysis.steady import WarmUp
-from ptubench.units import number_text
+from ptubench.units import number_text, share_text
 
 _ALWAYS = -1.0
 _NEVER = float("inf")
@@ -34,7 +34,7 @@ def assess(
     compared: dict[str, Any] | None,
     warm_up: WarmUp,
 ) -> dict[str, Any]:
-    """{verdict, reasons[{code, level, text}], loop_lag{p50, p99}, cpu_share, workers}.
+    """{verdict, reasons[{code, level, text}], loop_lag{p50, p99}, cpu_share, workers, nodes[…]}.
 
     Args:
         run: the whole file.
@@ -48,6 +48,7 @@ def assess(
     """
     signals = [
         *lateness(run, requests, of, typical),
+        *clocks(run, typical),
         *_losses(requests),
         *connections(run, requests, typical),
         *_sizes(asked),
@@ -68,13 +69,14 @@ def assess(
         "loop_lag": {"p50": of.loop_lag_p50, "p99": of.loop_lag_p99},
         "cpu_share": of.cpu_share,
         "workers": run.head.workers,
+        "nodes": nodes(run),
     }
 
 
 def _losses(requests: Requests) -> list[Signal]:
     total = max(len(requests), 1)
     dropped = int(np.count_nonzero(requests.outcome == DROPPED))
-    cut = int(np.count_nonzero(requests.outcome == CUT))
+    cut = int(np.count_nonzero((requests.outcome == CUT) & (requests.last >= 0)))  # the others went with their worker
     return [
         Signal(
             "dropped",
@@ -190,8 +192,8 @@ def _end(run: Run) -> list[Signal]:
             len(lost),
             _NEVER,
             0,
-            f"{len(lost)} of {run.head.workers} workers ended in mid-run: a part of the load and of the records is "
-            "missing; see what ended them (memory?) and run again",
+            f"{len(lost)} of {run.head.workers} workers ended in mid-run{_where(run, lost)}: {_missing(run)} missing; see what "
+            "ended them (memory?) and run again",
         ),
         Signal(
             "lost",
@@ -209,3 +211,19 @@ def _end(run: Run) -> list[Signal]:
             "ones are missing; run again (Ctrl-C ends a run in good order)",
         ),
     ]
+
+
+def _where(run: Run, lost: tuple[int, ...]) -> str:
+    """The machines of lost workers, where they have names."""
+    names = [clean(node.name) for node in run.head.nodes if node.worker in lost]
+    return f" ({', '.join(names)})" if names else ""
+
+
+def _missing(run: Run) -> str:
+    """What lost workers left out."""
+    count = run.end.missing if run.end is not None else 0
+    if not count:
+        return "a part of the load and of the records is"
+    due = int(np.count_nonzero(run.drops.lost))
+    share = "" if not run.head.planned else f", {share_text(count / run.head.planned)} of the plan"
+    return f"{count:,} of their requests{share}, are without a record ({due:,} of them were due by then): a part of the load is"

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ptubench.cli import html as pages
 from ptubench.cli import options
 from ptubench.cli.options import LOAD, OUTPUT, option
 from ptubench.cli.show import print_json, print_view
@@ -84,6 +85,7 @@ def capacity(
     place: options.Place = None,
     results: options.Results = Path("results"),
     gzip: options.Gzip = False,
+    html: pages.Html = None,
     dry_run: Annotated[bool, option("Say what would be searched and send nothing.", "--dry-run", panel=OUTPUT)] = False,
     as_json: Annotated[bool, option("Print one JSON document instead of tables.", "--json", panel=OUTPUT)] = False,
 ) -> None:
@@ -97,30 +99,13 @@ def capacity(
     """
     from ptubench import capacity_run
     from ptubench.commands import RunOptions
-    from ptubench.target.model import TargetOptions
 
+    if dry_run and html is not None:
+        raise UsageError("--html: nothing is found by --dry-run; leave one of them out")
+    pages.check(html)
     asked = RunOptions(
         workload=workload,
-        target=TargetOptions(
-            endpoint=endpoint,
-            deployment=deployment,
-            api_version=api_version,
-            api_style=api_style,
-            api=api,
-            key_env=key_env,
-            auth=auth,
-            header=tuple(header or ()),
-            model=model,
-            ptu=ptu,
-            type=type_,
-            ratio=ratio,
-            tpm_per_ptu=tpm_per_ptu,
-            cloud=cloud,
-            scope=scope,
-            trust_target=trust_target,
-            simulate=simulate,
-            ca_file=ca_file,
-        ),
+        target=options.target(locals()),
         overrides=tuple(set_ or ()),
         rate=rate,
         duration=duration,
@@ -152,6 +137,7 @@ def capacity(
         return
     _agree(ready, yes=yes)
     answer = _run(ready)
+    pages.write(html, lambda: _page(answer))
     if as_json:
         print_json(answer)
     else:
@@ -207,6 +193,12 @@ def _run(ready: Any) -> dict[str, Any]:
     # Standard output is for the results alone, whatever the user's own client prints.
     with live.View(console, title) as view, contextlib.redirect_stdout(sys.stderr):
         return capacity_run.run(ready, say=say, watch=view.update)
+
+
+def _page(answer: dict[str, Any]) -> str:
+    from ptubench.page import answers
+
+    return answers.capacity(answer)
 
 
 def _exit_code(answer: dict[str, Any]) -> int:

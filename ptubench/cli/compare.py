@@ -3,32 +3,46 @@
 # What a command needs is imported when it runs, so that --help is quick.
 # ruff: noqa: PLC0415
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptubench.cli.show import print_json, print_view
+from ptubench.cli import completion
+from ptubench.cli import html as pages
+from ptubench.cli.show import print_json, print_view, said_later
 
-_PATIENCE = 2.0
-"""Seconds after which progress is said."""
+if TYPE_CHECKING:
+    from ptubench.ptu.prices import Prices
 
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN RUN...", help="Run files (.jsonl or .jsonl.gz), the baseline first.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN RUN...",
+            help="Run files (.jsonl or .jsonl.gz), the baseline first.",
+            autocompletion=completion.runs,
+        ),
     ],
     baseline: Annotated[
-        Path | None, typer.Option(help="The run that the others are compared with; default: the first.", metavar="RUN")
+        Path | None,
+        typer.Option(
+            help="The run that the others are compared with; default: the first.",
+            metavar="RUN",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Compare unlike workloads, and simulated runs with real ones.")
     ] = False,
     prices: Annotated[
         Path | None, typer.Option(help="A table of prices instead of the list prices that ship.", metavar="FILE")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Also write it as a page with charts that opens offline.", metavar="FILE"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
 ) -> None:
@@ -39,12 +53,14 @@ def compare(
     from ptubench.compare.runs import compare as compared
     from ptubench.ptu import prices as list_prices
 
+    pages.check(html)
     if baseline is not None:
         # Named among the runs too, it is not one of the others.
         runs = [baseline, *(run for run in runs if run.resolve() != baseline.resolve())]
     table = list_prices.shipped() if prices is None else list_prices.load(prices)
-    with _said_later() as say:
+    with said_later() as say:
         found = compared(runs, table, force=force, say=say)
+        pages.write(html, lambda: _page(runs, table, force=force, say=say))
     if as_json:
         print_json(found)
         return
@@ -53,27 +69,8 @@ def compare(
     print_view(report.render(found))
 
 
-@contextmanager
-def _said_later() -> Iterator[Callable[[str], None]]:
-    """What is being done goes to standard error once it has taken a while."""
-    from ptubench.report import text
+def _page(runs: list[Path], prices: "Prices", *, force: bool, say: Callable[[str], None]) -> str:
+    """The same page as `ptubench report RUN RUN --html`."""
+    from ptubench.page.runs import of_files
 
-    doing = [""]
-    console = text.console(stderr=True)
-
-    def say() -> None:
-        console.print(text.untrusted(doing[0], limit=200), soft_wrap=True)
-
-    timer = threading.Timer(_PATIENCE, say)
-    timer.daemon = True
-
-    def step(what: str) -> None:
-        doing[0] = what
-        if timer.finished.is_set():
-            say()
-
-    timer.start()
-    try:
-        yield step
-    finally:
-        timer.cancel()
+    return of_files(runs, prices, force=force, say=say)

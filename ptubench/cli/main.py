@@ -1,24 +1,38 @@
 """The command line's frame: which commands there are, and how an error ends."""
 
+import os
 import sys
 from typing import Annotated, Any, cast
 
 import typer
 
-from ptubench import __version__
-from ptubench.cli import capacity, compare, init, report, run, simulate, size
+from ptubench import __version__, inert
+from ptubench.cli import capacity, check, compare, doctor, init, report, run, simulate, size
 from ptubench.errors import Exit, PtubenchError
 from ptubench.secret import shown
 
 app = typer.Typer(
     name="ptubench",
     help="What will a PTU deployment do for your traffic? Calls and tokens a minute, latency, and how often a 429.",
-    no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+_FIRST = """\
+ptubench: what will a PTU deployment do for your traffic?
+
+  ptubench run demo                    a simulated deployment: no Azure, no key
+  ptubench run chat --endpoint URL --deployment NAME
+                                       yours; its key: AZURE_OPENAI_API_KEY
+  ptubench size chat --model gpt-4.1   which PTU size a load needs; prices
+  ptubench init                        a workload file of your own
+
+All commands: ptubench --help. All of one: ptubench run --help.
+"""
+_COMPLETIONS = ("--show-completion", "--install-completion")
 
 
 def _show_version(value: bool) -> None:  # noqa: FBT001 - how typer calls it
@@ -27,16 +41,28 @@ def _show_version(value: bool) -> None:  # noqa: FBT001 - how typer calls it
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback has acted
         bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(_FIRST, nl=False)
 
 
-for _command in (run.run, size.size, capacity.capacity, report.report, compare.compare, init.init):
+_COMMANDS = (
+    run.run,
+    size.size,
+    capacity.capacity,
+    report.report,
+    compare.compare,
+    check.check,
+    doctor.doctor,
+    init.init,
+)
+for _command in _COMMANDS:
     app.command()(_command)
 
 
@@ -45,13 +71,10 @@ _WrongCommandLine = cast("type[Exception]", typer.BadParameter.__bases__[0])
 
 
 def _usage(exc: Any) -> int:
-    """Say what is wrong with a command line, in one sentence as everything else; without any arguments, help."""
+    """Say what is wrong with a command line, in one sentence as everything else."""
     said = shown(exc.format_message().strip().rstrip("."), most=300)
     command = exc.ctx.command_path if exc.ctx is not None else "ptubench"
-    if len(sys.argv) == 1:
-        exc.show()
-    else:
-        typer.echo(f"error: {said}; see `{command} --help`", err=True)
+    typer.echo(f"error: {said}; see `{command} --help`", err=True)
     return Exit.USAGE
 
 
@@ -60,10 +83,13 @@ def main() -> None:
     if sys.argv[1:2] == ["simulate"]:
         simulate.simulate.__signature__ = simulate.signature()  # type: ignore[attr-defined]
     app.command()(simulate.simulate)
+    if sys.argv[1:2] in ([name] for name in _COMPLETIONS) and len(sys.argv) > 2:
+        # Typer takes the name of a shell only where it can't see which one it is in, and has no other way to say so.
+        os.environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"
     try:
         raise SystemExit(app(prog_name="ptubench", standalone_mode=False))
     except PtubenchError as exc:
-        typer.echo(f"error: {exc}", err=True)
+        typer.echo(f"error: {inert.line(str(exc))}", err=True)
         raise SystemExit(exc.exit_code) from None
     except _WrongCommandLine as exc:
         raise SystemExit(_usage(exc)) from None

@@ -1,9 +1,16 @@
 """Options that several commands share: the load, the target, and where results go."""
 
+# What a command needs is imported when it runs, so that --help is quick.
+# ruff: noqa: PLC0415
+
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from ptubench.cli import completion
 
 LOAD = "Load"
 TARGET = "Target"
@@ -16,7 +23,16 @@ def option(help_: str, *names: str, panel: str, **more: Any) -> Any:
 
 
 Workload = Annotated[
-    str, typer.Argument(help="A workload file, or the name of a shipped one (chat, demo, …).", metavar="WORKLOAD")
+    str,
+    typer.Argument(
+        help="A workload file, or the name of a shipped one (chat, demo, …).",
+        metavar="WORKLOAD",
+        autocompletion=completion.workloads,
+    ),
+]
+Runs = Annotated[
+    list[Path],
+    typer.Argument(help="Run files (.jsonl or .jsonl.gz).", metavar="RUN", autocompletion=completion.runs),
 ]
 Rate = Annotated[
     str | None, option("Open loop at this rate, such as 45/min; replaces the load.", metavar="RATE", panel=LOAD)
@@ -32,6 +48,15 @@ On429 = Annotated[
 Set = Annotated[
     list[str] | None,
     option("Override any key of the workload: --set load.rate=60/min.", "--set", metavar="KEY=VALUE", panel=LOAD),
+]
+Check = Annotated[
+    list[str] | None,
+    option(
+        "A rule that must hold: --check 'ttft.p95 <= 800ms'. Beside the workload's; may be given again.",
+        "--check",
+        metavar="RULE",
+        panel=OUTPUT,
+    ),
 ]
 Workers = Annotated[str, option("Processes that make load: a number, or auto.", metavar="N|auto", panel=LOAD)]
 Endpoint = Annotated[
@@ -103,3 +128,15 @@ Place = Annotated[
 ]
 Results = Annotated[Path, option("Folder for run files.", metavar="FOLDER", panel=OUTPUT)]
 Gzip = Annotated[bool, option("Write the run file compressed (.jsonl.gz).", "--gzip", panel=OUTPUT)]
+
+
+def target(given: Mapping[str, Any]) -> Any:
+    """What the options above say of the target, as `TargetOptions`.
+
+    Args:
+        given: the parameters of a command, by their names.
+    """
+    from ptubench.target.model import TargetOptions
+
+    told = {**given, "type": given["type_"], "header": tuple(given["header"] or ())}
+    return TargetOptions(**{field.name: told[field.name] for field in fields(TargetOptions)})

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ptubench.cli import options
+from ptubench.cli import options, pipelines
 from ptubench.cli.options import LOAD, OUTPUT, TARGET, option
-from ptubench.cli.show import print_json, show, show_later
-from ptubench.errors import Exit, Stopped, UsageError
+from ptubench.cli.show import print_json, print_view, said_later, show, show_later
+from ptubench.errors import UsageError
 
 
 def run(
@@ -39,6 +39,14 @@ def run(
     ] = None,
     set_: options.Set = None,
     workers: options.Workers = "1",
+    on: Annotated[
+        str | None,
+        option(
+            "Make the load on the workers of a Dask cluster, one share each (docs/scaling.md).",
+            metavar="tcp://SCHEDULER:PORT",
+            panel=LOAD,
+        ),
+    ] = None,
     endpoint: options.Endpoint = None,
     deployment: options.Deployment = None,
     api_version: options.ApiVersion = None,
@@ -81,6 +89,16 @@ def run(
             panel=OUTPUT,
         ),
     ] = None,
+    check: options.Check = None,
+    abort: Annotated[
+        list[str] | None,
+        option(
+            "Stop the run once this rule is clearly broken: --abort 'failed.ratio <= 20%'. Beside the workload's.",
+            "--abort",
+            metavar="RULE",
+            panel=OUTPUT,
+        ),
+    ] = None,
     label: Annotated[
         str | None, option("A word of yours in the run file and its name.", metavar="TEXT", panel=OUTPUT)
     ] = None,
@@ -90,6 +108,19 @@ def run(
     as_json: Annotated[
         bool, option("Print the summary as one JSON document instead of tables.", "--json", panel=OUTPUT)
     ] = False,
+    junit: pipelines.Junit = None,
+    markdown: pipelines.Markdown = None,
+    github: pipelines.Github = False,
+    repeat: Annotated[
+        int,
+        option(
+            "So many runs one after another, judged as one; prints their check.",
+            metavar="N",
+            panel=OUTPUT,
+            min=1,
+            max=100,
+        ),
+    ] = 1,
     strict: Annotated[bool, option("Exit with 4 also when the verdict is degraded.", "--strict", panel=OUTPUT)] = False,
     dry_run: Annotated[
         bool, option("Say everything about the run and send nothing.", "--dry-run", panel=OUTPUT)
@@ -100,38 +131,18 @@ def run(
 ) -> None:
     """Put the load on a target, report, store the run.
 
-    Exit codes: 0 good, 2 usage or workload, 3 a check failed,
-    4 the measurement is not valid, 5 the target refused before any load,
-    130 stopped by a signal.
+    Exit codes: 0 good, 2 usage or workload, 3 a check failed or an
+    abort rule ended the run, 4 the measurement is not valid, 5 the target
+    refused before any load, 130 stopped by a signal.
     """
     from ptubench import commands
     from ptubench.azure_run import AzureOptions
-    from ptubench.target.model import TargetOptions
 
     if probe and not dry_run:
         raise UsageError("--probe: goes with --dry-run only; a run sends its probe call anyway")
     asked = commands.RunOptions(
         workload=workload,
-        target=TargetOptions(
-            endpoint=endpoint,
-            deployment=deployment,
-            api_version=api_version,
-            api_style=api_style,
-            api=api,
-            key_env=key_env,
-            auth=auth,
-            header=tuple(header or ()),
-            model=model,
-            ptu=ptu,
-            type=type_,
-            ratio=ratio,
-            tpm_per_ptu=tpm_per_ptu,
-            cloud=cloud,
-            scope=scope,
-            trust_target=trust_target,
-            simulate=simulate,
-            ca_file=ca_file,
-        ),
+        target=options.target(locals()),
         overrides=tuple(set_ or ()),
         rate=rate,
         concurrency=concurrency,
@@ -140,43 +151,47 @@ def run(
         seed=seed,
         on_429=on_429,
         salt=salt,
+        checks=tuple(check or ()),
+        abort=tuple(abort or ()),
         label=label,
         place=place,
+        repeat=repeat,
         workers=workers,
+        on=on,
         results=results,
         compress=gzip,
         azure=AzureOptions(resource=resource, monitor=monitor, monitor_wait=monitor_wait),
     )
-    prepared = commands.prepare(asked, os.environ)
-    for doubt in prepared.doubts:
-        typer.echo(f"warning: {doubt}", err=True)
-    if dry_run:
-        _dry_run(prepared, as_json=as_json, probe=probe)
-    else:
-        raise typer.Exit(_run(prepared, as_json=as_json, strict=strict))
+    with pipelines.asked(junit, markdown, github=github) as places:
+        prepared = commands.prepare(asked, os.environ)
+        for doubt in prepared.doubts:
+            typer.echo(f"warning: {doubt}", err=True)
+        if repeat > 1 and salt is not None:
+            typer.echo("warning: --salt gives every repeat the same prompts, which a cache may know by then", err=True)
+        if repeat > 1 and dry_run:
+            typer.echo(f"--repeat: {repeat} such runs, one after another", err=True)
+        if dry_run:
+            _dry_run(prepared, as_json=as_json, probe=probe)
+        elif repeat > 1:
+            from ptubench.cli import play
+
+            raise typer.Exit(play.repeat(prepared, places, times=repeat, as_json=as_json, strict=strict))
+        else:
+            raise typer.Exit(_run(prepared, places, as_json=as_json, strict=strict))
 
 
-def _run(prepared: Any, *, as_json: bool, strict: bool) -> int:
+def _run(prepared: Any, places: pipelines.Places, *, as_json: bool, strict: bool) -> int:
     """One run with its live view; the exit code."""
     from ptubench import commands
     from ptubench.analysis.summary import summarize
-    from ptubench.report import live, text
+    from ptubench.cli.play import play, say
+    from ptubench.gate.document import of_summary
+    from ptubench.report.checks import failing
 
-    console = text.console(stderr=True)
-
-    def say(line: str) -> None:
-        # A path or a sentence that is broken in two is no use to a script.
-        console.print(text.untrusted(line, limit=400), soft_wrap=True)
-
-    kind = "simulated" if prepared.target.simulate is not None else prepared.target.kind
-    title = live.title(kind, prepared.workload.name, prepared.target.deployment or prepared.target.endpoint)
-    # Standard output is for the results alone, whatever the user's own client prints.
-    with live.View(console, title) as view, contextlib.redirect_stdout(sys.stderr):
-        outcome = commands.run(prepared, say=say, watch=view.update)
-    if outcome.file is None:
-        raise Stopped
-    say(f"run file: {outcome.file}")
-    summary = summarize(outcome.file)
+    outcome = play(prepared)
+    with said_later() as say_later:
+        say_later(f"computing the report of {outcome.file}")
+        summary = summarize(outcome.file)
     # One JSON document holds all; people read ours while Azure's figures are waited for.
     if not as_json:
         show(summary, as_json=False)
@@ -186,17 +201,12 @@ def _run(prepared: Any, *, as_json: bool, strict: bool) -> int:
             show_later(first, summary)
     if as_json:
         show(summary, as_json=True)
-    return _exit_code(summary, outcome.ended, strict=strict)
-
-
-def _exit_code(summary: dict[str, Any], ended: str, *, strict: bool) -> int:
-    verdict = summary["validity"]["verdict"]
-    reached = (
-        (ended in ("stopped", "aborted"), Exit.STOPPED),
-        (verdict == "invalid" or (strict and verdict == "degraded"), Exit.INVALID),
-        (not all(row["passed"] for row in summary["checks"]), Exit.CHECK),
-    )
-    return next((code for reason, code in reached if reason), Exit.GOOD)
+    document = of_summary(summary, strict=strict)
+    places.write(document, [summary])
+    if not as_json and (failed := failing(summary["checks"])) is not None:
+        print_view("")
+        print_view(failed)
+    return int(document["exit_code"])
 
 
 def _dry_run(prepared: Any, *, as_json: bool, probe: bool) -> None:

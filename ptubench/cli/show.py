@@ -7,13 +7,18 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ptubench.errors import MeasurementLost
 
-_NOT_FOR_TERMINALS = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that JSON lets stand and terminals obey: more control characters, and changes of direction."""
+_PATIENCE = 2.0
+"""Seconds after which progress is said."""
+_WIDEST = 120
+"""Columns: longer lines of prose are hard to read, and no table needs more."""
+_OBEYED = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]|#(?=#\\w*\\[)")
+"""What JSON lets stand and others obey: terminals more control characters and changes of direction, build servers `##vso[`."""
 
 
 def show(summary: dict[str, Any], *, as_json: bool) -> None:
@@ -42,16 +47,18 @@ def print_json(value: Any) -> None:
     import msgspec
 
     document = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    safe = _NOT_FOR_TERMINALS.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+    safe = _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
     with _written():
         sys.stdout.buffer.write(safe.encode() + b"\n")
         sys.stdout.flush()
 
 
-def print_text(text: str) -> None:
-    """Print a text that ends its own lines, such as CSV, as it is."""
+def print_text(text: str, more: Iterable[str] = ()) -> None:
+    """Print texts that end their own lines, such as CSV, as they are; of `more` no more is made than is read."""
     with _written():
         sys.stdout.buffer.write(text.encode())
+        for part in more:
+            sys.stdout.buffer.write(part.encode())
         sys.stdout.flush()
 
 
@@ -59,8 +66,35 @@ def print_view(view: Any) -> None:
     """Print what `report` has made for people."""
     from ptubench.report import text
 
+    console = text.console()
     with _written():
-        text.console().print(view)
+        console.print(view, width=min(console.width, _WIDEST))
+
+
+@contextlib.contextmanager
+def said_later() -> Iterator[Callable[[str], None]]:
+    """What is being done goes to standard error once it has taken a while."""
+    from ptubench.report import text
+
+    doing = [""]
+    console = text.console(stderr=True)
+
+    def say() -> None:
+        console.print(text.untrusted(doing[0], limit=200), soft_wrap=True)
+
+    timer = threading.Timer(_PATIENCE, say)
+    timer.daemon = True
+
+    def step(what: str) -> None:
+        doing[0] = what
+        if timer.finished.is_set():
+            say()
+
+    timer.start()
+    try:
+        yield step
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager

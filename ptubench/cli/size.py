@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ptubench.cli import completion
+from ptubench.cli import html as pages
 from ptubench.cli.show import print_json, print_text, print_view
 from ptubench.errors import Exit, UsageError
 
@@ -29,7 +31,11 @@ def _option(help_: str, *names: str, panel: str, **more: Any) -> Any:
 def size(
     workload: Annotated[
         str | None,
-        typer.Argument(help="A workload file, or the name of a shipped one (chat, rag, …).", metavar="WORKLOAD"),
+        typer.Argument(
+            help="A workload file, or the name of a shipped one (chat, rag, …).",
+            metavar="WORKLOAD",
+            autocompletion=completion.workloads,
+        ),
     ] = None,
     rate: Annotated[
         str | None, _option("Calls at this rate, such as 45/min; replaces the load.", metavar="RATE", panel=_LOAD)
@@ -106,6 +112,7 @@ def size(
             "A measured run: its capacity, depth, latencies and cached share replace what is assumed.",
             "--from",
             metavar="RUN",
+            autocompletion=completion.runs,
             panel=_SIZE,
         ),
     ] = None,
@@ -128,6 +135,7 @@ def size(
         str | None,
         _option("Or its tokens in a month (prompt + completion), such as 400M or 2B.", metavar="TOKENS", panel=_PRICE),
     ] = None,
+    html: pages.Html = None,
     as_json: Annotated[bool, _option("Print one JSON document instead of tables.", "--json", panel=_OUTPUT)] = False,
     as_csv: Annotated[bool, _option("Print the sizes as CSV instead of tables.", "--csv", panel=_OUTPUT)] = False,
 ) -> None:
@@ -143,6 +151,7 @@ def size(
 
     if as_json and as_csv:
         raise UsageError("--json and --csv: standard output can be one of them; keep one")
+    pages.check(html)
     options = SizeOptions(
         workload=workload,
         overrides=tuple(set_ or ()),
@@ -172,6 +181,7 @@ def size(
     say = _speaker()
     asked = ask(options, os.environ, say=say)
     answer = answers.answer(asked, today=datetime.now(UTC).date(), watch=_progress(say))
+    pages.write(html, lambda: _page(answer))
     _print(answer, as_json=as_json, as_csv=as_csv, say=say)
     if answer["recommended"] is None:
         if not as_json:
@@ -213,6 +223,12 @@ def _print(answer: dict[str, Any], *, as_json: bool, as_csv: bool, say: Callable
         print_text(size_csv.render(answer))
     else:
         print_view(report.render(answer))
+
+
+def _page(answer: dict[str, Any]) -> str:
+    from ptubench.page import answers
+
+    return answers.size(answer)
 
 
 def _none(answer: dict[str, Any]) -> str:

@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._at = 0.0  # arrival of the bytes being parsed
-        self._head_bytes = 0  # received while the headers last
+        self._head_bytes = 0  # received since the last of the body: headers, trailers, what frames chunks
         self._header_bytes = 0  # of headers that are complete
         self._in_head = True
         self._framed = False  # the answer says where it ends
@@ -101,14 +101,13 @@ class Connection(asyncio.Protocol):
         self._at = at
         if exchange.answered is None:
             exchange.answered = at
-        if self._in_head:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         stop = self._parse(data)
         if stop is not None:
             self._finish(stop.kind, stop.text)
         elif self._complete:
             self._conclude()
-        elif self._in_head and self._head_bytes > MAX_HEADERS:
+        elif self._head_bytes > MAX_HEADERS:
             self._finish("headers_too_large", f"over {MAX_HEADERS // 1024} KiB")
 
     def eof_received(self) -> None:
@@ -183,6 +182,7 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None or self._complete:
             return
+        self._head_bytes = 0
         decoder = self._events
         if decoder is None:
             self._body_bytes += len(body)

@@ -36,11 +36,13 @@ class Draw:
     blocks: Resampling
     rows: Ints
     """The requests that take part, as positions among those that were offered, in the order in which they were due."""
+    places: Ints | None = None
+    """The stretch of each of `rows`; None: they follow each other through all of them."""
 
     @property
     def stretches(self) -> Ints:
         """The stretch of each of `rows`."""
-        return self.blocks.stretch(np.arange(len(self.rows)))
+        return self.blocks.stretch(np.arange(len(self.rows))) if self.places is None else self.places
 
 
 @dataclass(frozen=True, slots=True)

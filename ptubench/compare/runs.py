@@ -107,10 +107,10 @@ def pair(first: Side, second: Side) -> Pair:
     _, places, others = np.intersect1d(first.offered.index, second.offered.index, return_indices=True)
     because = unlike.unpaired_because(first, second, common=len(places), found=keys)
     if because is not None:
-        draws = tuple(_draw(len(one.offered), one) for one in (first, second))
+        draws = tuple(draw(len(one.offered), one) for one in (first, second))
         return Pair((first, second), (draws[0], draws[1]), keys, because)
     order = np.argsort(places)
-    blocks = _resampling(len(places))
+    blocks = resampling(len(places))
     return Pair((first, second), (Draw(blocks, places[order]), Draw(blocks, others[order])), keys, None)
 
 
@@ -247,15 +247,16 @@ def _check_alike(first: Side, second: Side, *, force: bool) -> None:
         )
 
 
-def _draw(size: int, one: Side) -> Draw:
+def draw(size: int, one: Side) -> Draw:
     """Resamples of its own for a run: which ones depends on the run and not on its place in the comparison."""
     head = one.run.head
     key = f"{head.run_id} {head.workload_hash} {head.seed}".encode()
     seed = int.from_bytes(blake2b(key, digest_size=8).digest())
-    return Draw(_resampling(size, seed=seed), np.arange(size))
+    return Draw(resampling(size, seed=seed), np.arange(size))
 
 
-def _resampling(size: int, *, seed: int = 0) -> stats.Resampling:
+def resampling(size: int, *, seed: int = 0) -> stats.Resampling:
+    """Blocks for the difference of two runs; of those that are paired the same ones."""
     return stats.resampling(size, seed=seed, resamples=differences.RESAMPLES, longer=differences.LONGER)
 
 

@@ -28,6 +28,7 @@ LATENCIES = {
     "ttft_scheduled": ("p50", "p95"),
     "tbt": ("p50", "p95"),
     "tps": ("p50",),
+    "tps_e2e": (),
     "e2e": ("p50", "p95", "p99"),
     "e2e_scheduled": ("p50", "p95"),
 }
@@ -185,7 +186,7 @@ class Side:
         metrics = self.summary["metrics"]
         distribution, _, percentile = name.rpartition(".")
         if distribution in LATENCIES:
-            return _percentile(metrics[distribution], percentile)
+            return percentile_of(metrics[distribution], percentile)
         if name == "ok.ratio":
             return float(self.offered.ok.mean()) if len(self.offered) else "not measured"
         if name in SHARES:
@@ -200,9 +201,14 @@ class Side:
         why = self._lacks(name)
         if why is not None:
             return why
+        return float(RATES[name](self, self.rates))
+
+    @property
+    def rates(self) -> Rates:
+        """Calls and tokens per minute as the summary reports them; no tokens where none were told."""
         rpm, tpm = self.summary["metrics"]["rpm"], self.summary["metrics"]["tpm"]
         tokens = (tpm[part] or 0.0 for part in ("prompt", "cached", "completion"))
-        return float(RATES[name](self, Rates(rpm["offered"], rpm["admitted"], rpm["completed"], *tokens)))
+        return Rates(rpm["offered"], rpm["admitted"], rpm["completed"], *tokens)
 
     def _lacks(self, name: str) -> str | None:
         """Why there is no such rate; None if there is."""
@@ -226,7 +232,7 @@ class Side:
         """A headline in every resample; `per_minute` are the `drawn_rates` of the same draw."""
         distribution, _, percentile = name.rpartition(".")
         if distribution in LATENCIES:
-            return differences.quantiles(self._latencies(distribution), draw, PERCENTILES[percentile])
+            return differences.quantiles(self.latencies(distribution), draw, PERCENTILES[percentile])
         if name in SHARES:
             return differences.shares(SHARES[name](self), draw)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -247,7 +253,7 @@ class Side:
         amounts = np.vstack((*counts, rates.tokens_over(served, grid)))
         return Rates(*(differences.totals(amounts, draw) / (high - low) * 60))
 
-    def _latencies(self, name: str) -> Floats:
+    def latencies(self, name: str) -> Floats:
         """One value for each offered request, as the summary takes them: those of the target itself."""
         values = per_request.PER_REQUEST[name](self.offered)
         return np.where(self.offered.by_target, values, np.nan)
@@ -258,7 +264,8 @@ def side(run: Run, prices: Prices) -> Side:
     return Side(run, summary_of(run), prices)
 
 
-def _percentile(distribution: dict[str, Any], name: str) -> float | str:
+def percentile_of(distribution: dict[str, Any], name: str) -> float | str:
+    """A percentile as a summary reports it: infinite where it was never answered; a text says why there is none."""
     if name in distribution["unanswered"]:
         return np.inf
     value = distribution[name]

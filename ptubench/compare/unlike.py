@@ -67,9 +67,14 @@ NAMED: dict[str, _Told] = {
 
 def kind(side: Side) -> str:
     """What was measured: figures of two kinds are never mixed without a word."""
-    if side.target["kind"] != "simulated" and side.target.get("simulate") is None:
+    return kind_of(side.summary)
+
+
+def kind_of(summary: Mapping[str, Any]) -> str:
+    """The same by a summary."""
+    if summary["target"]["kind"] != "simulated" and summary["target"].get("simulate") is None:
         return "real"
-    return "simulated, on a virtual clock" if side.run.head.clock == "virtual" else "simulated"
+    return "simulated, on a virtual clock" if summary["run"]["clock"] == "virtual" else "simulated"
 
 
 def keys(first: Side, second: Side) -> list[str]:

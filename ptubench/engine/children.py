@@ -1,16 +1,43 @@
 """Child processes that end with us: each holds the reading end of a pipe and exits when it closes."""
 
 import asyncio
+import contextlib
 import sys
 from typing import NamedTuple
 
+_PIECE = 2**20  # bytes that are read at once, at most
+
 
 class Child(NamedTuple):
-    """A started process and its pipes."""
+    """A started process and its pipes; a `Link` to it, if it is a load worker."""
 
     process: asyncio.subprocess.Process
     stdin: asyncio.StreamWriter
     stdout: asyncio.StreamReader
+
+    @property
+    def name(self) -> str:
+        """Of its machine, which is ours."""
+        return ""
+
+    @property
+    def ahead(self) -> float:
+        """By how much its clock is ahead of ours: all processes of a machine share one."""
+        return 0.0
+
+    def write(self, line: bytes) -> None:
+        """Say a line to it; one that has ended misses nothing."""
+        with contextlib.suppress(OSError, RuntimeError):
+            self.stdin.write(line)
+
+    async def read(self) -> bytes:
+        """What it said since; empty once it has ended."""
+        return await self.stdout.read(_PIECE)
+
+    def kill(self) -> None:
+        """End it at once."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
 
 
 async def spawn(module: str, first_line: bytes | None = None) -> Child:

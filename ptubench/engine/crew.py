@@ -3,20 +3,22 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from ptubench import record
 from ptubench.engine.account import Account
-from ptubench.engine.children import Child
+from ptubench.engine.link import Link
 from ptubench.engine.messages import Command, Config, Done, Ready
 from ptubench.engine.progress import Progress, before
+from ptubench.engine.shares import Shares
 from ptubench.engine.stop import Ended
 from ptubench.errors import MeasurementLost
+from ptubench.load.plan import Plan
 from ptubench.results import store
-from ptubench.workload.model import Workload
+from ptubench.units import duration_text
 
 _READY = 60.0  # seconds for the workers to get ready beyond their connections
 _GRACE = 5.0  # seconds for a worker to say goodbye
@@ -29,16 +31,22 @@ class Crew:
 
     def __init__(
         self,
-        workers: list[Child],
-        workload: Workload,
-        planned: int | None,
+        workers: Sequence[Link],
+        plan: Plan,
         watch: Callable[[Progress], None],
-        enough: Callable[[record.Line], bool],
+        *,
+        enough: Callable[[record.Line], bool] = lambda _: False,
+        abort: Callable[[record.Line], record.Aborted | None] = lambda _: None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._workers = workers
-        self._workload = workload
+        self._workload = plan.workload
+        self._say = say
         self._watch = watch
         self._enough = enough
+        self._abort = abort
+        self.aborted: record.Aborted | None = None
+        """The abort rule that ended the load."""
         self._ready: list[asyncio.Future[int]] = [asyncio.get_running_loop().create_future() for _ in workers]
         self._done: dict[int, Done] = {}
         self._lost: set[int] = set()
@@ -47,12 +55,14 @@ class Crew:
         self._file: store.Writer | None = None
         self.trouble: str | None = None
         """Why the run is lost, if it is."""
-        self._account = Account(before(workload, planned))
+        self._account = Account(before(plan.workload, plan.count))
+        self._shares = Shares(plan, len(workers))
+        self._missing = self._unsent = self._unsent_in_window = 0  # of lost workers
 
     def configure(self, configs: Iterable[Config]) -> None:
         """Hand each worker its configuration."""
-        for child, config in zip(self._workers, configs, strict=True):
-            child.stdin.write(msgspec.json.encode(config) + b"\n")
+        for link, config in zip(self._workers, configs, strict=True):
+            link.write(msgspec.json.encode(config) + b"\n")
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[None]:
@@ -64,11 +74,11 @@ class Crew:
             for task in self._readers:
                 task.cancel()
 
-    async def ready(self) -> None:
-        """Wait until every worker has its plan and its connections."""
+    async def ready(self) -> list[int]:
+        """Wait until every worker has its plan and its connections; how many each has opened."""
         try:
             async with asyncio.timeout(_READY + self._workload.timeouts.connect):
-                await asyncio.gather(*self._ready)
+                return await asyncio.gather(*self._ready)
         except TimeoutError:
             raise MeasurementLost("the load workers did not get ready in time; is this machine overloaded?") from None
 
@@ -76,7 +86,8 @@ class Crew:
         """Put the load on at the clock's reading `zero`; returns when every worker is done or lost."""
         self._file, self._zero = file, zero
         self._last = self._workload.duration + self._workload.drain + _GRACE
-        self.tell(Command(go=zero))
+        for link in self._workers:
+            link.write(_line(Command(go=zero + link.ahead)))
         try:
             await self._until_done()
         finally:
@@ -95,21 +106,19 @@ class Crew:
             for reader in done:
                 reader.result()  # a worker that says what nobody understands is a fault of ours
             now = self._now()
-            self._account.at(now)
+            self._account.at(max(now, 0.0))
             self._watch(progress)
             if now - flushed >= _FLUSH and self._file is not None:
                 self._keep(b"", flush=True)
                 flushed = now
             if now > self._last and len(self._done) < len(self._workers):
-                for child in self._workers:
-                    with contextlib.suppress(ProcessLookupError):
-                        child.process.kill()
+                for link in self._workers:
+                    link.kill()
 
     async def _read(self, number: int) -> None:
         """One worker's lines: records go to the file as they are, and into the account."""
         rest = b""
-        stdout = self._workers[number].stdout
-        while chunk := await stdout.read(2**20):
+        while chunk := await self._workers[number].read():
             lines = (rest + chunk).split(b"\n")
             rest = lines.pop()
             kept = []
@@ -124,12 +133,36 @@ class Crew:
         if number not in self._done:
             self._lost.add(number)
             if not self._ready[number].done():
-                self._ready[number].set_exception(MeasurementLost("a load worker ended before the load began"))
+                self._ready[number].set_exception(MeasurementLost(f"{self._name(number)} ended before the load began"))
+            elif self._file is not None:
+                self._mourn(number)
+
+    def _name(self, number: int) -> str:
+        if (name := self._workers[number].name) or len(self._workers) > 1:
+            return f"load worker {number + 1} of {len(self._workers)}{name and f' on node {name}'}"
+        return "the load worker"
+
+    def _mourn(self, number: int) -> None:
+        """A worker ended in mid-run: what it owes is recorded as such, and the others go on."""
+        now, load_end = self._now(), self._account.progress.load_end
+        missing = self._shares.lost(number, now if load_end is None else min(now, load_end))
+        self._missing += len(missing.due) + missing.unsent
+        self._unsent += missing.unsent
+        self._unsent_in_window += missing.unsent_in_window
+        self._keep(b"".join(map(record.encode, missing.due)))
+        self._say(
+            f"warning: {self._name(number)} was lost at {duration_text(max(0.0, round(now, 1)))}, with {len(missing.due):,} requests due and not "
+            f"told of, and {missing.unsent:,} still to come; the others go on"
+        )
 
     def _take(self, line: record.Line) -> None:
         """Count a line; it may be the one after which nothing more need be offered."""
         self._account.add(line)
-        if self._enough(line) and self._account.progress.load_end is None:
+        self._shares.add(line)
+        if self._account.progress.load_end is not None:
+            return
+        self.aborted = self._abort(line)
+        if self.aborted is not None or self._enough(line):
             self.stop()
 
     def _hear(self, number: int, said: Ready | Done) -> None:
@@ -138,7 +171,7 @@ class Crew:
             return
         self._done[number] = said
         if said.problem is not None:
-            problem = MeasurementLost(f"a load worker gave up: {said.problem}")
+            problem = MeasurementLost(f"{self._name(number)} gave up: {said.problem}")
             if not self._ready[number].done():
                 self._ready[number].set_exception(problem)
             else:
@@ -158,10 +191,8 @@ class Crew:
 
     def tell(self, command: Command) -> None:
         """Say something to every worker; those that have ended miss nothing."""
-        line = msgspec.json.encode(command) + b"\n"
-        for child in self._workers:
-            with contextlib.suppress(OSError, RuntimeError):
-                child.stdin.write(line)
+        for link in self._workers:
+            link.write(_line(command))
 
     def stop(self) -> None:
         """Offer nothing more; what is in flight may end."""
@@ -175,17 +206,29 @@ class Crew:
         self._last = min(self._last, self._now() + _GRACE)
         self.tell(Command(halt=0.0))
 
-    def end(self, ended: Ended, finished: float, state: dict[str, Any] | None) -> record.End:
+    def end(
+        self, ended: Ended, finished: float, state: dict[str, Any] | None, *, drift: tuple[float | None, ...] = ()
+    ) -> record.End:
         """The last line of the file, from what the workers said."""
         done = self._done.values()
+        by_rule = self.aborted if ended == "completed" else None  # a signal during the drain has the last word
+        if by_rule is not None:
+            ended = "aborted"
         return record.End(
             ended="lost" if self.trouble else ended,
             # Not the first to stop: what the others sent until they did is part of the load.
             load_end=max((d.load_end for d in done), default=self._workload.duration),
             finished=finished,
-            unsent=sum(d.unsent for d in done),
-            unsent_in_window=sum(d.unsent_in_window for d in done),
+            unsent=sum(d.unsent for d in done) + self._unsent,
+            unsent_in_window=sum(d.unsent_in_window for d in done) + self._unsent_in_window,
             lost_workers=tuple(sorted(self._lost)),
+            missing=self._missing,
+            drift_s=drift,
             simulated=state,
             problems=(self.trouble,) if self.trouble else (),
+            aborted=by_rule,
         )
+
+
+def _line(command: Command) -> bytes:
+    return msgspec.json.encode(command) + b"\n"

@@ -277,11 +277,11 @@ async def _lane(load: Load, closed: ClosedLoop, lane: int) -> None:
         load.taken += 1
         # Shielded: stopping the lane must not cut what it has in flight.
         attempt = await asyncio.shield(load.start(request, body, due, lane=lane, lane_wait=wait))
-        wait = _wait_after(attempt, load.wall())
+        wait = wait_after(attempt, load.wall())
         due = load.now() + wait + closed.think_time
 
 
-def _wait_after(attempt: Attempt, now_unix: float) -> float:
+def wait_after(attempt: Attempt, now_unix: float) -> float:
     """How long a lane keeps away, so that it never spins: after a 429 what the service asks for, and a lane fails once a second."""
     if attempt.outcome == "throttled":
         return retry_after(attempt.headers, now_unix) or LANE_WAIT

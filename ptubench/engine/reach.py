@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 import msgspec
 
+from ptubench.azure import cloud
 from ptubench.client import auth, connect
 from ptubench.client.make import make_client
 from ptubench.engine.children import end, spawn
@@ -40,6 +41,20 @@ class Aim:
     """Request headers with the secrets; without a token, which is asked for later."""
     credential: auth.Credential | None
     """Where tokens are asked for; None for a key or nothing."""
+    cloud_said: bool = False
+    """Whether the cloud was named, and not only told by the address."""
+
+
+def aimed(target: Target, headers: dict[str, str], *, cloud_said: bool, env: Mapping[str, str]) -> Aim:
+    """A target with what this machine has to prove itself: these headers, and Azure's default credential where it asks for one.
+
+    Raises:
+        UsageError: the extra for it is not installed.
+    """
+    which = cloud.CLOUDS[target.cloud or "public"]
+    authority = cloud.authority(which, said=cloud_said, env=env)
+    credential = auth.default_credential(authority) if target.auth == "entra" else None
+    return Aim(target=target, headers=headers, credential=credential, cloud_said=cloud_said)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +86,7 @@ async def reach(
     target = aim.target
     if target.simulate is not None:
         target = await stack.enter_async_context(_simulator(target))
-    keys = Keys(aim.headers, _asking(aim.credential, target), say)
+    keys = Keys(aim.headers, asking(aim.credential, target), say)
     await keys.renew()
     through = connect.address(target.url, ca_file=ca_file, env=os.environ).proxy
     found = await probe(
@@ -109,7 +124,7 @@ def _ends_early(target: Target, headers: Mapping[str, str], duration: float) -> 
     return f"the token in {target.key_env} {when}, and is not renewed; set a new one, or use --auth entra"
 
 
-def _asking(credential: auth.Credential | None, target: Target) -> Ask | None:
+def asking(credential: auth.Credential | None, target: Target) -> Ask | None:
     """Where the tokens of a target come from."""
     return None if credential is None else partial(auth.bearer, credential, target)
 

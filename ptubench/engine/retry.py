@@ -53,6 +53,13 @@ def after(attempt: Attempt, policy: Throttling, *, now_unix: float, draw: float)
     return GIVE_UP if late or attempt.attempt >= policy.max_retries else Next(wait)
 
 
+def is_last(attempt: Attempt, policy: Throttling) -> bool:
+    """Whether no further attempt follows one, as its record tells; that of a run that was stopped meanwhile may not."""
+    if policy.on_429 == "divert":
+        return attempt.diverted or attempt.cut or attempt.status != 429
+    return policy.on_429 == "none" or attempt.gave_up or not _retryable(attempt)
+
+
 def jitter(seed: int, index: int, attempt: int) -> float:
     """The luck of one attempt of one request, in [0, 1): the same for any number of workers."""
     return random.Random(f"{seed} {index} {attempt}").random()

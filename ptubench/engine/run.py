@@ -11,17 +11,18 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from ptubench import __version__, record
-from ptubench.engine.children import Child, end, spawn
 from ptubench.engine.crew import Crew
 from ptubench.engine.keys import Keys, Tell, kept_fresh
+from ptubench.engine.link import Team, local
 from ptubench.engine.messages import Command, Config, Destination
 from ptubench.engine.probe import Probe
 from ptubench.engine.progress import Progress, before
@@ -36,7 +37,6 @@ from ptubench.units import duration_text
 from ptubench.workload.hashing import portable, workload_hash
 from ptubench.workload.model import ClosedLoop, Workload
 
-_LEAD = 0.1  # seconds between the word to go and t = 0
 _CONNECTING = 5.0  # seconds in which the workers are ready, as a rule
 _PUNCTUAL = 0.5  # seconds by which a sleep may overshoot
 _MAX_WARM = 2000
@@ -56,6 +56,8 @@ class Order:
     label: str | None
     place: str | None
     workers: int
+    on: str | None = None
+    """A Dask scheduler, whose workers make the load instead of processes of this machine."""
     folder: Path
     compress: bool
     ca_file: str | None
@@ -65,6 +67,8 @@ class Order:
     """Called four times a second while the load runs."""
     enough: Callable[[record.Line], bool] = lambda _: False
     """Told every line of the workers; once it is true, nothing more is offered and the run is complete."""
+    abort: Callable[[record.Line], record.Aborted | None] = lambda _: None
+    """Told the same; once it names a rule, nothing more is offered and the run is aborted."""
     whole_minute: bool = False
     """Begin so that the window starts on a full UTC minute."""
     opening: tuple[record.Line, ...] = ()
@@ -104,49 +108,40 @@ async def run(order: Order) -> Outcome:
 async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack) -> Outcome:
     workload = order.workload
     # Early, so that their imports run while the target is probed; their configuration follows.
-    starting = [asyncio.create_task(spawn("ptubench.engine.worker")) for _ in range(order.workers)]
-    stack.push_async_callback(_end_all, starting)
+    team = await stack.enter_async_context(local(order.workers) if order.on is None else _remote(order, order.on))
     order.watch(before(workload, order.plan.count))
     reached, diverted = await _reach(order, stack)
     target = reached.target
     for warning in _warnings(reached, diverted):
         order.say(f"warning: {warning}")
-    crew = Crew([await task for task in starting], workload, order.plan.count, order.watch, order.enough)
+    crew = Crew(await team.links(), order.plan, order.watch, enough=order.enough, abort=order.abort, say=order.say)
     run_id = secrets.token_hex(8)
     salt = order.salt or run_id
-    connections = expected_in_flight(workload, order.plan, target.model) / order.workers
+    connections = expected_in_flight(workload, order.plan, target.model) / team.size
     if order.whole_minute:
         await _near_the_minute(workload.warmup, _CONNECTING, order.say)
-    crew.configure(
-        Config(
-            workload=workload,
-            salt=salt,
-            worker=number,
-            workers=order.workers,
-            target=_destination(reached, connections),
-            divert_to=None if diverted is None else _destination(diverted, connections * _WARM_DIVERTED),
-            ca_file=order.ca_file,
-            max_in_flight=len(range(number, workload.max_in_flight, order.workers)),
-        )
-        for number in range(order.workers)
-    )
+    crew.configure(_configs(order, team, reached, diverted, salt=salt, connections=connections))
     async with crew.reading():
-        await crew.ready()
+        opened = await crew.ready()
+        if team.remote and workload.client == "timed":
+            _check_ways(team.names, opened, target.url)
         if order.whole_minute:
-            await _near_the_minute(workload.warmup, _LEAD + _PUNCTUAL, order.say)
+            await _near_the_minute(workload.warmup, team.lead + _PUNCTUAL, order.say)
+        nodes = await team.nodes()
         file = store.create(order.folder, workload.name, order.label, datetime.now(UTC), compress=order.compress)
         with contextlib.closing(file):
-            lead = _LEAD + (to_the_minute(time.time() + _LEAD + workload.warmup) if order.whole_minute else 0.0)
+            lead = team.lead + (to_the_minute(time.time() + team.lead + workload.warmup) if order.whole_minute else 0.0)
             zero, unix = time.perf_counter() + lead, time.time() + lead
             head = _head(order, reached, diverted, run_id=run_id, salt=salt, zero=zero, unix=unix)
+            head = msgspec.structs.replace(head, workers=team.size, nodes=nodes)
             file.write(b"".join(map(record.encode, (head, *order.opening))))
             file.flush()
             signals.loaded(stop=lambda: _stop(crew, order), abort=crew.abort)
-            async with kept_fresh(*_telling(crew, reached, diverted)):
+            async with kept_fresh(*([] if team.remote else _telling(crew, reached, diverted))):
                 await crew.load(file, zero)
             finished = time.perf_counter() - zero
             state = await simulated_state(target) if target.kind == "simulated" else None
-            last = crew.end(signals.ended, finished, state)
+            last = crew.end(signals.ended, finished, state, drift=await team.drift())
             if not crew.trouble:
                 file.write(record.encode(last))
     if crew.trouble:
@@ -212,29 +207,64 @@ def _named(reached: Reached, diverted: Reached | None) -> list[tuple[str, Reache
     return [("", reached)] + ([] if diverted is None else [("throttling.divert_to: ", diverted)])
 
 
-def _destination(to: Reached, connections: float) -> Destination:
+def _remote(order: Order, on: str) -> contextlib.AbstractAsyncContextManager[Team]:
+    """Load workers on the machines of a Dask cluster."""
+    from ptubench.engine import cluster  # noqa: PLC0415 - an extra
+
+    aims = [order.aim] if order.divert_to is None else [order.aim, order.divert_to]
+    return cluster.remote(on, order.workload, aims, ca_file=order.ca_file, say=order.say)
+
+
+def _check_ways(nodes: tuple[str, ...], opened: list[int], url: str) -> None:
+    """Whether each node reaches the target: only the parent's own way has been tried until now."""
+    for name, connections in zip(nodes, opened, strict=True):
+        if not connections:
+            way_out = "see network, proxy and DNS there, or leave the node out"
+            raise TargetRefused(f"node {name}: can't open a connection to {url}; {way_out}")
+
+
+def _configs(
+    order: Order, team: Team, reached: Reached, diverted: Reached | None, *, salt: str, connections: float
+) -> Iterator[Config]:
+    """What each worker is told at first; without secrets, and with files by the names that they travel by, if it is elsewhere."""
+    workload, ca_file = order.workload, order.ca_file
+    if team.remote:
+        from ptubench.engine import cluster  # noqa: PLC0415 - an extra
+
+        workload, ca_file = cluster.travelling(workload, ca_file)
+    for number in range(team.size):
+        yield Config(
+            workload=workload,
+            salt=salt,
+            worker=number,
+            workers=team.size,
+            target=_destination(reached, connections, secret=not team.remote),
+            divert_to=None
+            if diverted is None
+            else _destination(diverted, connections * _WARM_DIVERTED, secret=not team.remote),
+            ca_file=ca_file,
+            max_in_flight=len(range(number, workload.max_in_flight, team.size)),
+        )
+
+
+def _destination(to: Reached, connections: float, *, secret: bool) -> Destination:
     return Destination(
         url=to.target.url,
         api=to.target.api,
         body_model=to.target.body_model,
         limit_field=to.found.limit_field,
         left_out=tuple(to.found.left_out),
-        headers=to.keys.headers,
+        headers=to.keys.headers if secret else {},
         connections=math.ceil(connections),
     )
 
 
 def _telling(crew: Crew, reached: Reached, diverted: Reached | None) -> list[tuple[Keys, Tell]]:
-    """The keys of each target, and how the workers hear of renewed ones."""
+    """The keys of each target, and how the workers of this machine hear of renewed ones; others keep their own fresh."""
     telling: list[tuple[Keys, Tell]] = [(reached.keys, lambda headers: crew.tell(Command(headers=headers)))]
     if diverted is not None:
         telling.append((diverted.keys, lambda headers: crew.tell(Command(divert_headers=headers))))
     return telling
-
-
-async def _end_all(starting: list[asyncio.Task[Child]]) -> None:
-    for task in starting:
-        await end(await task)
 
 
 def expected_in_flight(workload: Workload, plan: Plan, model: str | None) -> int:
@@ -250,10 +280,15 @@ def expected_in_flight(workload: Workload, plan: Plan, model: str | None) -> int
     span = min(10.0, workload.duration)
     rate = np.bincount((plan.offsets / span).astype(int)).max() / span
     some = range(0, len(plan.offsets), max(1, len(plan.offsets) // 200))
+    seconds = expected_seconds(plan, some, model)
+    return max(1, min(math.ceil(float(rate) * seconds * 1.25), workload.max_in_flight, _MAX_WARM))
+
+
+def expected_seconds(plan: Plan, some: range, model: str | None) -> float:
+    """How long an answer takes, guessed from some requests: at the published tokens per second, and a second more."""
     tokens = float(np.mean([plan.request(i).completion or plan.request(i).limit or 200 for i in some]))
     known = catalogue.find(model) if model else None
-    seconds = 1.0 + tokens / (known.target_tps if known else 50.0)
-    return max(1, min(math.ceil(float(rate) * seconds * 1.25), workload.max_in_flight, _MAX_WARM))
+    return 1.0 + tokens / (known.target_tps if known else 50.0)
 
 
 def _head(

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from ptubench.distributions import LEAST_CACHED, LEAST_PROMPT, MOST_TOKENS
 from ptubench.errors import UsageError
 from ptubench.load.sizes import ARRIVALS, generator
+from ptubench.secret import shown
 from ptubench.units import duration_text
 from ptubench.workload.model import Trace
 
@@ -31,7 +32,7 @@ Floats = NDArray[np.float64]
 USAGE_HEADER = "minute,requests,prompt_tokens,cached_tokens,completion_tokens"
 _MINUTE = 60.0
 _LAST = 1e12  # seconds, in thirty thousand years
-_MOST_REQUESTS = 10_000_000  # in one minute: more is a broken line, and would not fit in memory
+_MOST_REQUESTS = 10_000_000  # more in a minute is a broken line, and in a run would not fit in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ def read(load: Trace, *, duration: float, seed: int) -> Entries:
     length = _length(load, rows)
     begin = rows[0].time + load.start
     end = begin + min(duration * load.speed, length)
+    _check_count(load, rows, begin, end)
     table = _expanded(rows, begin, end, seed) if load.format == "usage" else np.array([row[:4] for row in rows], float)
     table = table[(table[:, 0] >= begin) & (table[:, 0] < end)]
     times, prompt, cached, completion = table.T
@@ -175,7 +177,7 @@ def _usage(line: str) -> Row:
         raise ValueError(f"{requests} requests in a minute are more than any trace has")
     time = _time(minute, "2026-11-22T09:15Z")
     if time % _MINUTE:
-        raise ValueError(f"`{minute}` is not the start of a minute")
+        raise ValueError(f"`{shown(minute)}` is not the start of a minute")
     return Row(time, prompt, cached, completion, requests)
 
 
@@ -198,13 +200,15 @@ def _time(text: str, example: str = "2023-11-16 18:15:46.680") -> float:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"`{text}` is not a time such as {example}") from None
+        raise ValueError(f"`{shown(text)}` is not a time such as {example}") from None
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _count(column: str, text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"{column}: `{text}` is not a whole number of 0 or more")
+        raise ValueError(f"{column}: `{shown(text)}` is not a whole number of 0 or more")
+    if len(text) > 18:
+        raise ValueError("a number is too large")
     return int(text)
 
 
@@ -216,6 +220,15 @@ def _checked(row: Row) -> Row:
     if row.cached > row.prompt:
         raise ValueError("more cached tokens than prompt tokens")
     return row
+
+
+def _check_count(load: Trace, rows: list[Row], begin: float, end: float) -> None:
+    """A file of some lines may tell of more requests than any memory holds."""
+    count = sum(row.requests for row in rows if begin - _MINUTE < row.time < end)
+    if count > _MOST_REQUESTS:
+        raise UsageError(
+            f"{load.file}: {count:,} requests, more than the {_MOST_REQUESTS:,} that one run can hold; lower `duration` or `speed`"
+        )
 
 
 def _expanded(rows: list[Row], begin: float, end: float, seed: int) -> Floats:

@@ -123,8 +123,9 @@ def load(path: Path) -> Prices:
     except OSError as exc:
         raise UsageError(f"{where}: can't be read ({exc.strerror}); docs/choosing-a-size.md has its form") from None
     except msgspec.ValidationError as exc:
-        raise UsageError(f"{where}: {exc}; docs/choosing-a-size.md has the form") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+        raise UsageError(f"{where}: {shown(exc, most=300)}; docs/choosing-a-size.md has the form") from None
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
+        # ValueError, OverflowError: not UTF-8, and escapes such as "\\U00110000" that name no character.
         raise UsageError(f"{where}: not YAML; docs/choosing-a-size.md has the form") from None
     unknown = sorted({*found.ptu, *found.standard} - set(TYPES))
     if unknown:
@@ -134,6 +135,13 @@ def load(path: Path) -> Prices:
 
 class _Loader(yaml.BaseLoader):
     """Every scalar as text: no YAML reader's guess turns a date or a name into something else."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse aliases: with them a page of text can say more than any memory holds."""
+        if self.check_event(yaml.AliasEvent):
+            line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+            raise msgspec.ValidationError(f"line {line}: an alias (`*NAME`) is not supported; write the value out")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's own
         """Refuse a key that stands twice: which price would it be?"""

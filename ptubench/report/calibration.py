@@ -5,10 +5,9 @@ from pathlib import PurePath
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from ptubench.report.text import sheet, untrusted
+from ptubench.report.text import bullets, sheet, untrusted
 from ptubench.units import number_text, seconds_text, share_text
 
 _LINE = 74
@@ -55,10 +54,7 @@ def _lines(told: Mapping[str, Any]) -> list[RenderableType]:
         before = "the depth is right if nobody had called for a while when the run began; else it is deeper"
         lines.append(Text(before, style="dim"))
     if told["unknown"]:
-        grid = Table.grid(padding=(0, 1))
-        for sentence in told["unknown"]:
-            grid.add_row(Text("-"), untrusted(sentence, limit=400))
-        lines += [Text("It can't tell", style="dim"), grid]
+        lines += [Text("It can't tell", style="dim"), bullets(told["unknown"])]
     return lines
 
 

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ptubench.report.text import Encodable, badge, sheet, untrusted
+from ptubench.report.text import Encodable, badge, bullets, facts, sheet, untrusted
 from ptubench.units import duration_text, number_text, seconds_text, share_text
 
 Answer = Mapping[str, Any]
@@ -29,20 +29,23 @@ _NOTHING = {
 
 def render(answer: Answer) -> RenderableType:
     """The whole answer, for `text.console()`."""
-    parts: list[RenderableType] = [_heading(answer), _answer(answer)]
-    if answer["curve"]:
-        parts.append(_curve(answer))
-    if answer["rules"]:
-        parts.append(_rules(answer))
-    parts.append(_remarks(answer))
+    parts = [_heading(answer), *sections(answer).values()]
     return Encodable(Group(*(row for part in parts for row in (part, Text()))))
+
+
+def sections(answer: Answer) -> dict[str, RenderableType]:
+    """What stands under the heading, by name, in order."""
+    shown: dict[str, RenderableType] = {"answer": _answer(answer)}
+    if answer["curve"]:
+        shown["curve"] = _curve(answer)
+    if answer["rules"]:
+        shown["rules"] = _rules(answer)
+    return shown | {"remarks": _remarks(answer)}
 
 
 def planned(plan: Mapping[str, Any]) -> RenderableType:
     """What would be searched (`capacity_run.dry_run`)."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True, style="dim")
-    grid.add_column(overflow="fold")
+    grid = facts()
     target, most = plan["target"], plan["steps"]
     grid.add_row("target", untrusted(f"{target['deployment'] or target['endpoint']}, {plan['clock']} clock", limit=200))
     if target["url"]:
@@ -81,8 +84,8 @@ def _forecast(told: Mapping[str, Any]) -> str:
 
 def _heading(answer: Answer) -> Text:
     target = answer["target"]
-    title = badge(target["kind"], clock=answer["clock"])
-    title.append("  ").append_text(untrusted(answer["workload"]["name"], "bold", limit=50)).append("  which rate?  ")
+    name = untrusted(answer["workload"]["name"], "bold", limit=50)
+    title = Text.assemble(badge(target["kind"], clock=answer["clock"]), "  ", name, "  which rate?  ")
     title.append_text(untrusted(target["deployment"] or target["endpoint"], limit=60))
     if target["ptu"]:
         title.append(f", {target['ptu']:,} PTU")
@@ -90,9 +93,7 @@ def _heading(answer: Answer) -> Text:
 
 
 def _answer(answer: Answer) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True, style="dim")
-    grid.add_column(overflow="fold")
+    grid = facts()
     grid.add_row("highest rate", _rate(answer))
     result, capacity = answer["result"], answer["capacity"]
     if result is not None and result["tpm_normalized"] is not None:
@@ -139,7 +140,7 @@ def _rate(answer: Answer) -> Text:
             between = "passed; none that does not was tried"
     else:
         between = f"95 % interval {_rpm(result['low'])} to {_rpm(result['high'])}"
-    return Text.assemble((f"{_rpm(result['rpm'])} calls/min", "bold green"), f"  {between}")
+    return Text.assemble((f"{_rpm(result['rpm'])} calls/min", "bold green"), (f"  {between}", "dim"))
 
 
 def _unknown(answer: Answer) -> str:
@@ -173,8 +174,9 @@ def _wanted(wanted: Mapping[str, Any]) -> Text:
 
 
 def _curve(answer: Answer) -> Table:
-    columns = ("refused", "TTFT p50", "TTFT p95", "normalized/min", "")
-    table = sheet("calls/min", *columns)
+    table = sheet("calls/min", "refused", "ttft p50", "ttft p95", "normalized/min")
+    table.columns[0].justify = "right"
+    table.add_column(no_wrap=True)
     for row in answer["curve"]:
         lost = row["refused_ratio"] is None
         table.add_row(
@@ -207,5 +209,5 @@ def _remarks(answer: Answer) -> Group:
     if ended in ("max_time", "max_tokens") and answer["capacity"] is None:
         ended = "never_full"
     said = [_ENDED[ended]] if ended in _ENDED else []
-    rows = [untrusted(f"note: {note}", "dim", limit=400) for note in (*said, *answer["notes"])]
-    return Group(*rows, untrusted(f"steps are in {answer['folder']}", "dim", limit=400))
+    notes = [*said, *answer["notes"], f"steps are in {answer['folder']}"]
+    return Group(Text("Notes", style="bold"), bullets(notes))

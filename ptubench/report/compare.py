@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ptubench.report.latency import in_unit
-from ptubench.report.text import Encodable, badge, clean, untrusted
+from ptubench.report.text import Encodable, badge, clean, facts, untrusted
 from ptubench.units import duration_text, number_text
 
 Comparison = Mapping[str, Any]
@@ -53,14 +53,12 @@ def render(comparison: Comparison) -> RenderableType:
         if number
         for part in (Text(), _pair(number, run, comparison["metrics"]))
     ]
-    return Encodable(Group(title, Text(), _runs(runs), *pairs, Text(), _legend(comparison)))
+    return Encodable(Group(title, Text(), _runs(runs), *pairs, Text(), legend(comparison)))
 
 
 def _runs(runs: Sequence[Mapping[str, Any]]) -> Table:
     """Which run has which letter, and what it is."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True, style="bold")
-    grid.add_column(overflow="fold")
+    grid = facts("bold")
     for number, run in enumerate(runs):
         target, verdict = run["target"], run["validity"]["verdict"]
         known = [clean(target["model_served"] or target["model"] or "model unknown", 40)]
@@ -114,8 +112,13 @@ def _pair(number: int, run: Mapping[str, Any], metrics: Sequence[Row]) -> Render
         for place, row in enumerate(run["differences"]):
             grid.add_row(Text("" if place else "differ"), untrusted(row["text"], limit=200))
         parts.append(grid)
+    return Group(*parts, Text(), against(number, metrics))
+
+
+def against(number: int, metrics: Sequence[Row]) -> RenderableType:
+    """The figures of one run against the baseline's, and why some can't be compared."""
     rows = {row["name"]: row for row in metrics if row["run"] == number}
-    return Group(*parts, Text(), _table(names, rows), *_why(rows))
+    return Group(_table((_LETTERS[0], _LETTERS[number % 26]), rows), *_why(rows))
 
 
 def _table(names: tuple[str, str], rows: Mapping[str, Row]) -> Table:
@@ -123,7 +126,8 @@ def _table(names: tuple[str, str], rows: Mapping[str, Row]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
     table.add_column(Text("Latency", style="bold not dim"), no_wrap=True)
     for name in (*names, "change", "95 % interval"):
-        table.add_column(Text(name), justify="right", no_wrap=True)
+        style = "dim" if "interval" in name else ""
+        table.add_column(Text(name), justify="right", no_wrap=True, style=style)
     table.add_column(Text(""))
     headed = {name: label for section in _SECTIONS.values() for name, label in section.items()}
     for name, row in rows.items():
@@ -163,8 +167,8 @@ def _cells(row: Row) -> tuple[Text, ...]:
     if scale["low"] is None and scale["high"] is None:
         return *values, Text("–"), Text(), Text(word, style=_WORD_STYLES.get(word, ""))
     percent = unit != ""
-    bounds = [_signed(scale["low"], percent=percent) or "-inf", _signed(scale["high"], percent=percent) or "+inf"]
-    change = f"{_signed(scale['change'], percent=percent)}{unit}" if scale["change"] is not None else "–"
+    bounds = [signed(scale["low"], percent=percent) or "-inf", signed(scale["high"], percent=percent) or "+inf"]
+    change = f"{signed(scale['change'], percent=percent)}{unit}" if scale["change"] is not None else "–"
     return *values, Text(change), Text(" to ".join(bounds)), Text(word, style=_WORD_STYLES.get(word, ""))
 
 
@@ -178,7 +182,7 @@ def _unit(unit: str) -> str:
     return "pt" if unit == "share" else ""
 
 
-def _signed(value: float | None, *, percent: bool) -> str:
+def signed(value: float | None, *, percent: bool) -> str:
     """A change in per cent of the baseline or in points, or in the unit of the metric; empty where it has no end."""
     if value is None:
         return ""
@@ -201,7 +205,7 @@ def _why(rows: Mapping[str, Row]) -> list[Text]:
     ]
 
 
-def _legend(comparison: Comparison) -> Text:
+def legend(comparison: Comparison) -> Text:
     """How to read it."""
     judged = sum(row["word"] != "not comparable" for row in comparison["metrics"])
     cost = comparison["runs"][0]["cost"]

@@ -8,13 +8,12 @@ from typing import Any
 
 import msgspec
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from ptubench.report import words
 from ptubench.report.network import network
-from ptubench.report.text import badge, untrusted
-from ptubench.units import duration_text, number_text
+from ptubench.report.text import badge, facts, untrusted
+from ptubench.units import duration_text, number_text, seconds_text
 from ptubench.workload.model import Workload
 
 _UNSETTLED = {"never_steady": "never steady", "not_saturated": "saturation not reached"}
@@ -28,6 +27,7 @@ _SIMULATED = "all of it was simulated: there is no client whose delays could be 
 _ENDED = {
     "stopped": "stopped by a signal: partial",
     "aborted": "stopped at once by a second signal: partial",
+    "by_rule": "aborted by a rule: partial",
     "lost": "a worker or the output was lost: partial",
     "killed": "the run was killed: partial",
 }
@@ -40,9 +40,7 @@ def heading(summary: Mapping[str, Any]) -> RenderableType:
     title = Text.assemble(badge(target["kind"], clock=run["clock"]), "  ", untrusted(workload.name, "bold", limit=50))
     title.append_text(Text.assemble("  ", untrusted(workload.description, "dim", limit=200)))
     title.no_wrap, title.overflow = True, "ellipsis"
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True, style="dim")
-    grid.add_column(overflow="fold")
+    grid = facts()
     grid.add_row(Text("target"), untrusted(target["url"], limit=150))
     if target.get("deployment"):
         grid.add_row(Text("deployment"), untrusted(target["deployment"]))
@@ -66,10 +64,21 @@ def heading(summary: Mapping[str, Any]) -> RenderableType:
         grid.add_row(Text("spillover"), Text.assemble("to ", untrusted(target["spillover"], limit=64)))
     if (way := network(summary["network"])) is not None:
         grid.add_row(Text("network"), way)
+    if nodes := summary["validity"].get("nodes"):
+        known = seconds_text(max(node["uncertainty_s"] for node in nodes))
+        grid.add_row(
+            Text("nodes"), Text(f"{len(nodes)} Dask workers made the load; their clocks known to within {known}")
+        )
     grid.add_row(Text("verdict"), _verdict(summary["validity"], virtual=run["clock"] == "virtual"))
     if summary["checks"]:
         grid.add_row(Text("checks"), _checks(summary["checks"]))
-    return Group(title, Text(), grid)
+    first = [] if run["aborted"] is None else [_aborted(run["aborted"])]
+    return Group(title, *first, Text(), grid)
+
+
+def _aborted(found: Mapping[str, Any]) -> Text:
+    """By which rule the run was ended early: the first thing to know of it."""
+    return Text.assemble(("ABORTED", "bold red"), "  ", untrusted(found["text"], "red", limit=400))
 
 
 def _model(target: Mapping[str, Any]) -> Text:
@@ -105,8 +114,9 @@ def _window(run: Mapping[str, Any]) -> Text:
     start, end, whole = (duration_text(round(seconds, 1)) for seconds in (*run["window_s"], run["duration_s"]))
     window = Text(f"{start} to {end} of {whole}, begun ")
     window.append_text(untrusted(run["started_at"][:19].replace("T", " "))).append(" UTC")
-    if run["ended"] in _ENDED:
-        window.append(f"  {_ENDED[run['ended']]}", style="bold red")
+    ended = "by_rule" if run["aborted"] else run["ended"]
+    if ended in _ENDED:
+        window.append(f"  {_ENDED[ended]}", style="bold red")
     return window
 
 
@@ -135,4 +145,4 @@ def _checks(rows: Sequence[Mapping[str, Any]]) -> Text:
     failed = sum(not row["passed"] for row in rows)
     if failed:
         return Text.assemble((f"{failed} of {len(rows)} FAILED", "bold red"), "  below")
-    return Text(f"all {len(rows)} passed", style="bold green")
+    return Text(f"all {len(rows)} passed" if len(rows) > 1 else "passed", style="bold green")

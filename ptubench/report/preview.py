@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ptubench.analysis import checks
 from ptubench.ptu import catalogue
 from ptubench.report import words
 from ptubench.report.text import Encodable, badge, untrusted
@@ -196,8 +197,12 @@ def _sample(preview: Preview) -> RenderableType:
     return _grid(("sample", text))
 
 
-def _checks(workload: Workload) -> RenderableType | None:
+def _checks(workload: Workload) -> RenderableType:
     """The rules that the run will be judged by."""
-    if not workload.checks:
-        return None
-    return _grid(("checks", Text("\n").join(untrusted(rule) for rule in workload.checks)))
+    rules, default = checks.wanted(workload.checks)
+    rows = [("checks", Text("\n").join(untrusted(rule) for rule in rules))]
+    if default:
+        rows[0][1].append("  the default, as no rule was given", style="dim")
+    if workload.abort:
+        rows.append(("abort", Text("\n").join(untrusted(rule) for rule in workload.abort)))
+    return _grid(*rows)

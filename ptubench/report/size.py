@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from ptubench.analysis import names
@@ -13,7 +12,7 @@ from ptubench.ptu.sizing import TYPES
 from ptubench.report import calibration, size_formula, size_money, words
 from ptubench.report import usage as usage_report
 from ptubench.report.latency import in_unit
-from ptubench.report.text import Encodable, clean, sheet, untrusted
+from ptubench.report.text import Encodable, bullets, clean, facts, sheet, untrusted
 from ptubench.units import duration_text, number_text, seconds_text, share_text
 from ptubench.workload.model import Workload
 
@@ -27,33 +26,42 @@ _FOUND = {
 
 def render(answer: Answer) -> RenderableType:
     """The whole answer, for `text.console()`."""
-    sections = (
-        size_formula.formula,
-        size_formula.cached,
-        _calibration,
-        _history,
-        _sizes,
-        _rules,
-        size_money.money,
-        _deploy,
-        _remarks,
-    )
-    shown = [section for make in sections if (section := make(answer)) is not None]
-    return Encodable(Group(_heading(answer), *(part for section in shown for part in (Text(), section))))
+    shown = sections(answer).values()
+    return Encodable(Group(_title(answer), *(part for section in shown for part in (Text(), section))))
 
 
-def _heading(answer: Answer) -> RenderableType:
+def sections(answer: Answer) -> dict[str, RenderableType]:
+    """What stands under the heading, by name, in order; what there is nothing to say of is left out."""
+    makers = {
+        "answer": _facts,
+        "formula": size_formula.formula,
+        "cached": size_formula.cached,
+        "calibration": _calibration,
+        "history": _history,
+        "sizes": _sizes,
+        "rules": _rules,
+        "money": size_money.money,
+        "deploy": _deploy,
+        "remarks": _remarks,
+    }
+    return {name: section for name, make in makers.items() if (section := make(answer)) is not None}
+
+
+def _title(answer: Answer) -> Text:
+    title = Text.assemble((" SIMULATED ", "bold black on yellow"), "  ") if answer["by"] == "simulation" else Text()
+    of = Text("usage history") if answer["workload"] is None else untrusted(answer["workload"]["name"], limit=50)
+    of.stylize("bold")
+    return title.append_text(of).append("  which PTU size?")
+
+
+def _facts(answer: Answer) -> RenderableType:
     """What was asked, and the answer."""
     formula, model = answer["formula"], answer["model"]
-    grid = _grid()
-    title = Text.assemble((" SIMULATED ", "bold black on yellow"), "  ") if answer["by"] == "simulation" else Text()
+    grid = facts()
     if answer["workload"] is not None:
         workload = msgspec.convert(answer["workload"], Workload)
-        title.append_text(untrusted(workload.name, "bold", limit=50)).append("  which PTU size?")
         grid.add_row(Text("load"), Text(f"{words.load(workload.load)}, {duration_text(round(workload.duration, 1))}"))
         grid.add_row(Text("on 429"), Text(words.on_429(workload)))
-    else:
-        title.append("usage history", style="bold").append("  which PTU size?")
     weights = formula["weights"]
     counted = f" (each counts {weights['cached']:g})" if weights["cached"] else ""
     grid.add_row(
@@ -67,7 +75,7 @@ def _heading(answer: Answer) -> RenderableType:
     per_ptu = f"{number_text(formula['tpm_per_ptu'])} normalized tokens/min per PTU"
     grid.add_row(Text("model"), Text.assemble(untrusted(of_model), f"  {per_ptu}, ", untrusted(formula["source"])))
     grid.add_row(Text("answer"), _answer(answer))
-    return Group(title, Text(), grid)
+    return grid
 
 
 def _answer(answer: Answer) -> Text:
@@ -335,14 +343,4 @@ def _pasteable(command: str, width: int = 76) -> str:
 
 def _remarks(answer: Answer) -> RenderableType:
     """What must be known to read the answer, and before anything is bought."""
-    grid = Table.grid(padding=(0, 1))
-    for sentence in (*answer["notes"], *answer["caveats"]):
-        grid.add_row(Text("-"), untrusted(sentence, limit=400))
-    return Group(Text("Before you buy", style="bold"), grid)
-
-
-def _grid() -> Table:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True, style="dim")
-    grid.add_column(overflow="fold")
-    return grid
+    return Group(Text("Before you buy", style="bold"), bullets((*answer["notes"], *answer["caveats"])))

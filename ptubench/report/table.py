@@ -12,12 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ptubench import failures
-from ptubench.analysis import names
 from ptubench.report import azure
 from ptubench.report.heading import heading
 from ptubench.report.latency import Latency, headline, in_unit
 from ptubench.report.latency import cell as latency_cell
-from ptubench.report.text import Encodable, clean, sheet, untrusted
+from ptubench.report.text import Encodable, bullets, clean, sheet, untrusted
 from ptubench.report.throttling import GROUPS, throttling
 from ptubench.report.timeline import Timeline
 from ptubench.units import number_text, seconds_text, share_text
@@ -30,7 +29,7 @@ _OUTCOMES = {
     "failed": ("by kind below", "red"),
     "cut": ("in flight when the drain ended", "red"),
     "dropped": ("never sent: max_in_flight was reached", "red"),
-    "unsent": ("never sent: the run was stopped", "yellow"),
+    "unsent": ("never sent: the run stopped, or its worker lost", "yellow"),
     "retried": ("more than one attempt", "yellow"),
     "diverted": ("sent to a second target after a 429", "yellow"),
     "spilled": ("answered by another deployment", "yellow"),
@@ -45,22 +44,27 @@ _SHOWN_NAMES = 8
 
 def render(summary: Summary) -> RenderableType:
     """The whole report, for `text.console()`."""
-    sections = (
-        _calls,
-        throttling,
-        _latency,
-        _tokens,
-        _capacity,
-        azure.monitor,
-        _asked,
-        _failures,
-        _classes,
-        _timeline,
-        _checks,
-        _notes,
-    )
-    shown = [section for make in sections if (section := make(summary)) is not None]
-    return Encodable(Group(heading(summary), *(part for section in shown for part in (Text(), section))))
+    shown = (part for section in sections(summary).values() for part in (Text(), section))
+    return Encodable(Group(heading(summary), *shown))
+
+
+def sections(summary: Summary) -> dict[str, RenderableType]:
+    """What stands under the heading, by name and in order; what would say nothing is left out."""
+    makers = {
+        "calls": _calls,
+        "throttling": throttling,
+        "latency": _latency,
+        "tokens": _tokens,
+        "capacity": _capacity,
+        "monitor": azure.monitor,
+        "asked": _asked,
+        "failures": _failures,
+        "classes": _classes,
+        "timeline": _timeline,
+        "checks": _checks,
+        "notes": _notes,
+    }
+    return {name: section for name, make in makers.items() if (section := make(summary)) is not None}
 
 
 def _calls(summary: Summary) -> RenderableType:
@@ -252,16 +256,15 @@ def _checks(summary: Summary) -> RenderableType | None:
     rows = summary["checks"]
     if not rows:
         return None
-    units = names.units()
     table = sheet("Checks", "measured", "")
     table.add_column(style="dim", overflow="fold")
     for row in rows:
-        unit = units.get(row["rule"].split(maxsplit=1)[0], "count") if row["rule"] else "count"
+        default = "the default, as no rule was given" if row["default"] else None
         table.add_row(
             untrusted(row["rule"], limit=44),
-            Text(in_unit(row["measured"], unit)),
+            Text(in_unit(row["measured"], row["unit"] or "count")),
             Text("PASS", style="bold green") if row["passed"] else Text("FAIL", style="bold red"),
-            Text() if row["why"] is None else untrusted(row["why"], limit=200),
+            untrusted("; ".join(filter(None, (default, row["why"]))), limit=200),
         )
     return table
 
@@ -271,8 +274,4 @@ def _notes(summary: Summary) -> RenderableType | None:
     notes = summary["notes"]
     if not notes:
         return None
-    # A grid, so that the second line of a note stands under the first.
-    grid = Table.grid(padding=(0, 1))
-    for note in notes:
-        grid.add_row(Text("-"), untrusted(note["text"], limit=400))
-    return Group(Text("Notes", style="bold"), grid)
+    return Group(Text("Notes", style="bold"), bullets(note["text"] for note in notes))

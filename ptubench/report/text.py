@@ -5,8 +5,8 @@ which never reads markup, on a console that doesn't either. Knows no numbers and
 """
 
 import os
-import unicodedata
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
@@ -17,8 +17,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-_UNSHOWN = "\N{REPLACEMENT CHARACTER}"
-_LINE_BREAKS = dict.fromkeys(map(ord, "\t\n\r\v\f\x85\u2028\u2029"), " ")
+from ptubench import inert
+
 _PLAINER = {
     "–": "-",
     "—": "-",
@@ -34,20 +34,13 @@ _PLAINER = {
 
 
 def clean(value: object, limit: int = 80) -> str:
-    """`value` on one line of at most `limit` cells, made of characters that do nothing but stand there.
-
-    Control and escape characters, bidirectional and zero-width marks, surrogates, private and unassigned
-    characters (Unicode categories C*) are replaced by U+FFFD, line breaks by a space. A longer text keeps
-    its beginning and its end.
-    """
+    """`value` as `inert.line` shows it, in at most `limit` cells; a longer text keeps its beginning and its end."""
     text = str(value)
     if len(text) > 2 * limit:
         text = text[:limit] + text[-limit:]  # not one of the characters between could be shown
-    text = "".join(
-        _UNSHOWN if unicodedata.category(character).startswith("C") else character
-        for character in text.translate(_LINE_BREAKS)
-    )
-    if len(text) <= limit and _cells(text) <= limit:
+    # The quick way is for a million request ids: of printable ASCII every character is one cell that does nothing.
+    text = inert.defused(text) if text.isascii() and text.isprintable() else inert.line(text)
+    if len(text) <= limit and (text.isascii() or _cells(text) <= limit):
         return text
     tail = limit // 3
     return f"{_fitting(text, limit - tail - 1)}…{_fitting(text[::-1], tail)[::-1]}"
@@ -70,10 +63,11 @@ def untrusted(value: object, style: str = "", *, limit: int = 80) -> Text:
 
 def badge(kind: str, *, clock: str = "real") -> Text:
     """SIMULATED or REAL, and which clock: what nobody who looks at a number may overlook."""
+    words, style = "REAL", "bold white on blue"
     if kind == "simulated":
         words = "SIMULATED, on a virtual clock" if clock == "virtual" else "SIMULATED"
-        return Text(f" {words} ", style="bold black on yellow")
-    return Text(" REAL ", style="bold white on blue")
+        style = "bold black on yellow"
+    return Text.assemble((f" {words} ", style))  # the words alone: what is appended has its own style
 
 
 def sheet(title: str, *columns: str) -> Table:
@@ -83,6 +77,22 @@ def sheet(title: str, *columns: str) -> Table:
     for column in columns:
         table.add_column(Text(column), justify="right", no_wrap=True)
     return table
+
+
+def facts(style: str = "dim") -> Table:
+    """An empty grid: what it is on the left, in this style, and what is said of it on the right."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style=style)
+    grid.add_column(overflow="fold")
+    return grid
+
+
+def bullets(sentences: Iterable[str], style: str = "") -> Table:
+    """Sentences under each other, each behind a dash: the second line of one stands under its first."""
+    grid = Table.grid(padding=(0, 1))
+    for sentence in sentences:
+        grid.add_row(Text("-", style=style), untrusted(sentence, style, limit=400))
+    return grid
 
 
 class _Console(Console):

@@ -49,7 +49,8 @@ def _causes(metrics: Mapping[str, Any]) -> RenderableType | None:
     # A call that was retried or diverted has more than one attempt, and its outcome is that of the last.
     differs = attempts["throttled"] != metrics["requests"]["throttled"]
     note = Text("attempts at the target; `throttled` above counts calls by their last attempt" if differs else "")
-    table.add_row(Text("all"), Text(f"{attempts['throttled']:,}"), Text(share_text(attempts["throttled_ratio"])), note)
+    of_all = (Text(f"{attempts['throttled']:,}"), Text(share_text(attempts["throttled_ratio"])))
+    table.add_row(Text("all"), *of_all, note, style="yellow" if attempts["throttled"] else "")
     for name, count in by_cause.items():
         share = share_text(count / attempts["total"]) if attempts["total"] else ""
         meaning = untrusted(CAUSES.get(name, ""), limit=120)

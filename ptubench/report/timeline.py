@@ -42,7 +42,8 @@ class Timeline:
         series = {name: columns([row[name] for row in self.steps], width) for name in _SERIES}
         ttft = columns(self._ttft(), width)
         full, slowest = max(map(top, series.values())), top(ttft)
-        scale = f"full height {number_text(full / step_s * 60)} calls/min, ttft {seconds_text(slowest or None)}"
+        scale = f"full height {number_text(full / step_s * 60)} calls/min"
+        scale += f", ttft {seconds_text(slowest)}" if slowest else ""
         yield Text.assemble(("Over time", "bold"), (f"  {duration_text(column_s)} a column, {scale}", "dim"))
         for name, (label, style) in _SERIES.items():
             if name in _ALWAYS or top(series[name]):

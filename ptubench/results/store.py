@@ -6,6 +6,7 @@ since a run that was killed keeps what it had.
 
 import gzip
 import io
+import math
 import re
 import time
 import zlib
@@ -16,15 +17,18 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
-import msgspec
-
 from ptubench import record
 from ptubench.errors import MeasurementLost, UsageError
 from ptubench.record import Head, Line
+from ptubench.results import head
 
 _FLUSH_EVERY = 1.0
-_HEAD_LIMIT = 16 * 2**20
-_NO_LINE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_LINE_LIMIT = 16 * 2**20
+"""Bytes; far above what any line has. A compressed file of some megabytes can say that it has one of gigabytes."""
+_EXPANSION = 200
+"""How many times its size a compressed file may become; run files become 10 to 20 times theirs, and what was made to exhaust
+a reader up to 1,000 times."""
+_MOST_BROKEN = 100_000
 
 
 class Writer:
@@ -125,20 +129,26 @@ def lines(path: Path, *, broken: list[int] | None = None) -> Iterator[Line]:
         broken: gets the numbers of lines that can't be read, except for a torn last one.
 
     Raises:
-        UsageError: no file, no run file, a newer schema, or a second run in the same file.
+        UsageError: no file, no run file, a newer schema, more than a run can have, or a second run in the same file.
     """
+    unreadable: int | None = None
+    count = 0
     with _open(path) as file:
-        yield _head(path, _first(path, file))
-        unreadable: int | None = None
-        for number, raw in enumerate(_whole(file), start=2):
+        yield head.decode(_first(path, file), path)
+        for number, raw in enumerate(_checked(path, file), start=2):
             if unreadable is not None and broken is not None:
                 broken.append(unreadable)
             unreadable = None
             try:
                 line = record.decode(raw)
-            except _NO_LINE:
+            except head.NO_LINE:
                 # Only what follows tells whether it was the torn end of the file.
                 unreadable = number
+                count += 1
+                if count > _MOST_BROKEN:
+                    raise UsageError(
+                        f"{path}: over {_MOST_BROKEN:,} of its lines can't be read; it is no run file"
+                    ) from None
                 continue
             if isinstance(line, Head):
                 raise UsageError(f"{path}: line {number} begins a second run; report each run from its own file")
@@ -186,32 +196,7 @@ def read_head(path: Path) -> Head:
         UsageError: no file, no run file, or a newer schema.
     """
     with _open(path) as file:
-        return _head(path, _first(path, file))
-
-
-class _Schema(msgspec.Struct, tag="head", tag_field="type"):
-    """Just enough of a head to tell whether the rest can be understood."""
-
-    schema: int
-    tool_version: str = "?"
-
-
-def _head(path: Path, raw: bytes) -> Head:
-    try:
-        found = msgspec.json.decode(raw, type=_Schema)
-    except _NO_LINE:
-        raise UsageError(
-            f"{path}: not a run file, since its first line is no head; run files are what `ptubench run` writes"
-        ) from None
-    if found.schema != record.SCHEMA:
-        raise UsageError(
-            f"{path}: written with schema {found.schema} by ptubench {_word(found.tool_version)}, and this ptubench "
-            f"reads schema {record.SCHEMA}; install that version of ptubench to read it"
-        )
-    try:
-        return msgspec.json.decode(raw, type=Head)
-    except _NO_LINE as exc:
-        raise UsageError(f"{path}: the head of the run file can't be read ({exc}); the run is lost") from None
+        return head.decode(_first(path, file), path)
 
 
 def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
@@ -228,20 +213,31 @@ def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
 
 def _first(path: Path, file: IO[bytes] | gzip.GzipFile) -> bytes:
     try:
-        return file.readline(_HEAD_LIMIT)
+        return file.readline(_LINE_LIMIT)
     except (EOFError, OSError, zlib.error):
         raise UsageError(f"{path}: the compressed file is damaged at its beginning; the run is lost") from None
 
 
+def _checked(path: Path, file: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
+    """The lines behind the first, unless they are more than a run file can have."""
+    most = _EXPANSION * path.stat().st_size + _LINE_LIMIT if path.suffix == ".gz" else math.inf
+    size = 0
+    for number, raw in enumerate(_whole(file), start=2):
+        size += len(raw)
+        if size > most or (len(raw) >= _LINE_LIMIT and not raw.endswith(b"\n")):
+            what = (
+                f"line {number} exceeds 16 MiB" if size <= most else f"unpacked it exceeds {_EXPANSION} times its size"
+            )
+            raise UsageError(f"{path}: {what}, as no run file does; it was damaged, or made to exhaust what reads it")
+        yield raw
+
+
 def _whole(file: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
-    """Lines up to the end, or up to where a compressed file was cut or damaged."""
+    """Lines up to the end, or up to where a compressed file was cut or damaged; of an endless one a part."""
     with suppress(EOFError, OSError, zlib.error):
-        yield from file
+        while line := file.readline(_LINE_LIMIT):
+            yield line
 
 
 def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:60].strip("-.")
-
-
-def _word(text: str) -> str:
-    return "".join(c for c in text if c.isprintable())[:40]

@@ -1,22 +1,28 @@
 """The answer of a search as one JSON document: what was found, what each step said, and what it cost."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from ptubench import __version__
+from ptubench.errors import UsageError
 from ptubench.ptu import catalogue
 from ptubench.ptu.sizing import deployable
 from ptubench.search import steps
-from ptubench.search.curve import fit
+from ptubench.search.curve import Fit, band, fit
 from ptubench.search.drive import Asked, Found
+from ptubench.search.folder import ANSWER
 from ptubench.search.next import Result
 from ptubench.units import duration_text, number_text, seconds_text
 
 SCHEMA_VERSION = 1
 _MOVED = 0.03  # share by which the capacity of a step may be off what saturation told; twice it for that of the curve
 _SCATTERED = 6.0
+_POINTS, _BESIDE = 60, 0.03
+"""Of the curve: how many, and how far beyond the steps, as a share of the rate."""
 
 
 def answer(
@@ -33,7 +39,8 @@ def answer(
 
     Returns:
         `result`: {rpm, low, high, by, tpm_normalized, per_ptu}; None where no rate passed or none was measured. `capacity`: what
-        was admitted at saturation, beside the published figure. `curve`: refused ratio and latency by rate, ascending.
+        was admitted at saturation, beside the published figure. `curve`: refused ratio and latency by rate, ascending; `fit`: the curve
+        through them.
     """
     if found.full:
         target = found.full[0].target
@@ -50,6 +57,7 @@ def answer(
         "capacity": capacity,
         "for": None if wanted is None or result is None else _wanted(wanted, result, target),
         "curve": _curve(found),
+        "fit": _fit(asked, found),
         "steps": [*(full.row for full in found.full), *(tried.row for tried in found.tried)],
         "rules": [rule.text for rule in asked.rules],
         "not_judged": [rule.text for rule in asked.beside],
@@ -64,6 +72,27 @@ def answer(
         "why": None if found.last is None else found.last.why,
         "notes": _notes(asked, found),
     }
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The answer that a finished search has left in its folder.
+
+    Raises:
+        UsageError: there is none, or none that this version can read.
+    """
+    path = folder / ANSWER
+    try:
+        answer = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except FileNotFoundError:
+        raise UsageError(
+            f"{folder}: no run file, and no folder of a finished search either; name a run file, or let `ptubench capacity` "
+            "go on with the search"
+        ) from None
+    except (OSError, msgspec.DecodeError) as exc:
+        raise UsageError(f"{path}: can't be read ({exc}); name a run file, or search again") from None
+    if answer.get("schema_version") != SCHEMA_VERSION:
+        raise UsageError(f"{path}: the answer of another version of ptubench; read it with that one, or search again")
+    return answer
 
 
 def _capacity(asked: Asked, found: Found, ptu: int | None) -> dict[str, Any] | None:
@@ -127,6 +156,32 @@ def _curve(found: Found) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+def _fit(asked: Asked, found: Found) -> dict[str, Any] | None:
+    """The curve through all steps, as points near them; None where no refused ratio is sought."""
+    through = _through(asked, found)
+    if through is None or found.saturated is None:
+        return None
+    steps = [tried.seen for tried in found.tried]
+    rates = [*(step.rate for step in steps), through.low, through.high]
+    points = np.linspace(min(rates) * (1 - _BESIDE), max(rates) * (1 + _BESIDE), _POINTS)
+    return {
+        "capacity_rpm": through.capacity * 60,
+        "depth_calls": through.depth,
+        "scatter": through.scatter,
+        "curve": [
+            {"rate": float(rate) * 60, "refused_ratio": middle, "low": low, "high": high}
+            for rate, (low, middle, high) in zip(points, band(steps, found.saturated, points), strict=True)
+        ],
+    }
+
+
+def _through(asked: Asked, found: Found) -> Fit | None:
+    """The curve through all steps; None without any, or where no refused ratio is sought."""
+    if found.saturated is None or asked.goal.limit is None or not found.tried:
+        return None
+    return fit([tried.seen for tried in found.tried], found.saturated, asked.goal.limit)
 
 
 def _notes(asked: Asked, found: Found) -> list[str]:
@@ -196,9 +251,9 @@ def _changed(asked: Asked, found: Found) -> list[str]:
         took, rate = number_text(round(first)), number_text(moved[-1].row["rate"])
         now = f"{number_text(round(tpm))} at {rate} calls/min, so that it has changed meanwhile"
         return [f"the deployment took {took} normalized tokens/min at saturation and {now}{rest}"]
-    if asked.goal.limit is None or asked.workload.throttling.on_429 == "retry":  # which are bursts of their own
+    through = _through(asked, found)
+    if through is None or asked.workload.throttling.on_429 == "retry":  # which are bursts of their own
         return []
-    through = fit([tried.seen for tried in found.tried], found.saturated, asked.goal.limit)
     if abs(through.capacity / found.saturated.rate - 1) <= 2 * _MOVED and through.scatter <= _SCATTERED:
         return []
     said = (

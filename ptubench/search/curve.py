@@ -145,12 +145,29 @@ def fit(steps: Sequence[Seen], saturated: Saturated, limit: float) -> Fit:
     its weight lowered by how bursty they are; such a likelihood does not care by which rule a step was ended, so
     that one which was ended early because it was lost counts as any other.
     """
-    capacity = saturated.rate * _CAPACITIES[:, None]
-    depth = _DEPTHS[None, :]
+    weights, best, worse = _posterior(steps, saturated)
+    at = saturated.rate * _CAPACITIES[:, None] * _loads_at(limit, saturated.times, saturated.costs)[None, :]
+    low, middle, high = _quantiles(at, weights)
+    return Fit(rate=middle, low=low, high=high, capacity=best[0], depth=best[1], scatter=worse)
+
+
+def band(steps: Sequence[Seen], saturated: Saturated, rates: Floats) -> list[tuple[float, float, float]]:
+    """The refused ratio at some rates by the same likelihood: low, middle and high, the central 95 % of each.
+
+    As the ratio grows with the rate, the middle reaches a limit at the rate of `fit`, and both ends at those of its interval.
+    """
+    weights, _, _ = _posterior(steps, saturated)
+    capacity, depth = saturated.rate * _CAPACITIES[:, None], _DEPTHS[None, :]
     uneven = saturated.times, saturated.costs
-    at = capacity * _loads_at(limit, *uneven)[None, :]
+    return [_quantiles(refused(rate / capacity, depth, *uneven), weights) for rate in rates]
+
+
+def _posterior(steps: Sequence[Seen], saturated: Saturated) -> tuple[Floats, tuple[float, float], float]:
+    """The weight of each capacity and depth of the grid; their means; how far the steps lie from the curve."""
+    capacity, depth = saturated.rate * _CAPACITIES[:, None], _DEPTHS[None, :]
     start = -(((_CAPACITIES[:, None] - 1) / _SPREAD) ** 2) / 2 - (np.log(depth / saturated.depth) / _GUESS) ** 2 / 2
     weights = _normalized(start)
+    uneven = saturated.times, saturated.costs
     told = [_likelihood(step, refused(step.rate / capacity, depth, *uneven)) for step in steps]
     for _ in range(_ROUNDS):
         best = _means(weights, capacity, depth)
@@ -159,10 +176,15 @@ def fit(steps: Sequence[Seen], saturated: Saturated, limit: float) -> Fit:
         for step, counted in zip(steps, told, strict=True):
             log += counted / (worse * _bursts(step, *best, saturated.variance))
         weights = _normalized(log)
-    order = np.argsort(at, axis=None)
-    below = np.cumsum(weights.ravel()[order])
-    low, middle, high = (float(at.ravel()[order][np.searchsorted(below, q)]) for q in (_TAIL, 0.5, 1 - _TAIL))
-    return Fit(rate=middle, low=low, high=high, capacity=best[0], depth=best[1], scatter=worse)
+    return weights, best, worse
+
+
+def _quantiles(values: Floats, weights: Floats) -> tuple[float, float, float]:
+    """The weighted median, between the ends of the central 95 %."""
+    order = np.argsort(values, axis=None)
+    ordered, below = values.ravel()[order], np.cumsum(weights.ravel()[order])
+    low, middle, high = (float(ordered[np.searchsorted(below, q)]) for q in (_TAIL, 0.5, 1 - _TAIL))
+    return low, middle, high
 
 
 @lru_cache(maxsize=16)

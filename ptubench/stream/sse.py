@@ -15,15 +15,15 @@ class EventTooLarge(ValueError):
 class Decoder:
     """Feed it reads of any size; it returns the events that they completed.
 
-    Its work is linear in the bytes, however they are cut: an incomplete line is kept in parts until its end
-    arrives, never copied again with each read.
+    Its work is linear in the bytes, however they are cut and however many lines an event has: what is incomplete
+    grows in place until its end arrives, and is never copied or counted again with each read.
     """
 
-    __slots__ = ("_data", "_held", "_limit", "_parts", "_started")
+    __slots__ = ("_data", "_held", "_limit", "_line", "_started")
 
     def __init__(self, limit: int = MAX_EVENT) -> None:
         self._limit = limit
-        self._parts: list[bytes] = []  # of the line that has not ended
+        self._line = bytearray()  # the line that has not ended
         self._data: list[bytes] = []  # lines of the event that has not ended
         self._held = 0  # bytes in both
         self._started = False
@@ -46,21 +46,22 @@ class Decoder:
         return self._feed(chunk)
 
     def _feed(self, chunk: bytes) -> list[bytes]:
-        if not self._started and (chunk or self._parts):
-            chunk = b"".join((*self._parts, chunk))
-            self._parts.clear()
+        if not self._started and (chunk or self._line):
+            chunk = bytes(self._line) + chunk
+            self._line.clear()
             if len(chunk) < 3 and b"\xef\xbb\xbf".startswith(chunk):
-                self._parts.append(chunk)  # perhaps a byte order mark, of which one may stand at the start
+                self._line += chunk  # perhaps a byte order mark, of which one may stand at the start
                 return []
             self._started = True
             chunk = chunk.removeprefix(b"\xef\xbb\xbf")
         if b"\n" not in chunk:
             self._keep(chunk)
             return []
-        self._parts.append(chunk)
-        lines = b"".join(self._parts).split(b"\n")
-        self._parts.clear()
-        self._held = sum(map(len, self._data))
+        if self._line:
+            chunk = bytes(self._line) + chunk
+            self._held -= len(self._line)
+            self._line.clear()
+        lines = chunk.split(b"\n")
         events = []
         rest = lines.pop()
         for line in lines:
@@ -82,7 +83,7 @@ class Decoder:
 
         Strictly such an event is void, but some servers leave the last blank line out.
         """
-        if self._parts or not self._data:
+        if self._line or not self._data:
             return []
         event = b"\n".join(self._data)
         self._data.clear()
@@ -92,10 +93,10 @@ class Decoder:
     @property
     def torn(self) -> bool:
         """Whether the bytes so far end inside a line."""
-        return bool(self._parts)
+        return bool(self._line)
 
     def _keep(self, part: bytes) -> None:
-        self._parts.append(part)
+        self._line += part
         self._held += len(part)
         if self._held > self._limit:
             raise EventTooLarge

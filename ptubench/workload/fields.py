@@ -16,8 +16,8 @@ from ptubench.secret import looks_secret, names_secret, shown
 KEYS: dict[str, tuple[str, ...]] = {
     "workload": (
         *("name", "description", "prompt_tokens", "completion_tokens", "output_limit", "reasoning_tokens", "cached"),
-        *("messages", "mix", "load", "duration", "warmup", "seed", "throttling", "checks", "slo", "max_in_flight"),
-        *("drain", "timeouts", "stream", "parameters", "client", "target"),
+        *("messages", "mix", "load", "duration", "warmup", "seed", "throttling", "checks", "abort", "slo"),
+        *("max_in_flight", "drain", "timeouts", "stream", "parameters", "client", "target"),
     ),
     "sizes": ("mean", "p95", "min", "max"),
     "cached": ("tokens", "prefixes"),

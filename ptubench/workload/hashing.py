@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ptubench.errors import UsageError
 from ptubench.secret import shown
 from ptubench.workload.model import Trace, Workload
 
-BESIDE = ("name", "description", "checks", "target", "seed")
+BESIDE = ("name", "description", "checks", "abort", "target", "seed")
 """What does not change what is sent, beyond the luck of the draw; `throttling.divert_to` is a target too."""
 
 
@@ -41,15 +42,18 @@ def files(workload: Workload) -> list[str]:
 
 def portable(workload: Workload) -> Workload:
     """The same workload for a run file that travels: its files by their names, without the folders around them."""
+    return renamed(workload, lambda file: Path(file).name)
+
+
+def renamed(workload: Workload, name: Callable[[str], str]) -> Workload:
+    """The same workload with other names for its files."""
     load = workload.load
     if isinstance(load, Trace):
-        load = msgspec.structs.replace(load, file=Path(load.file).name)
+        load = msgspec.structs.replace(load, file=name(load.file))
     classes = tuple(
         kind
         if kind.messages is None
-        else msgspec.structs.replace(
-            kind, messages=msgspec.structs.replace(kind.messages, file=Path(kind.messages.file).name)
-        )
+        else msgspec.structs.replace(kind, messages=msgspec.structs.replace(kind.messages, file=name(kind.messages.file)))
         for kind in workload.classes
     )
     return msgspec.structs.replace(workload, load=load, classes=classes)

@@ -161,6 +161,9 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Sent in every body as they are, beside what ptubench sets itself."""
     client: str = "timed"
     checks: tuple[str, ...] = ()
+    """Rules that are judged after the run."""
+    abort: tuple[str, ...] = ()
+    """Rules that end the load once they are clearly broken."""
     target: dict[str, Any] = {}
     """The file's own `target:`, checked but not yet resolved."""
     pending: tuple[str, ...] = ()

@@ -184,7 +184,7 @@ def _throttling(value: object, place: Place) -> Throttling:
     return Throttling(**{key: _THROTTLING[key](held, place.at(key)) for key, held in fields.items()})
 
 
-def _checks(value: object, place: Place) -> tuple[str, ...]:
+def _rules(value: object, place: Place) -> tuple[str, ...]:
     rules = [] if value == [] else field.items(value, place)  # `--set checks=[]` drops those of the file
     return tuple(field.text(rule, place.at(index)).strip() for index, rule in enumerate(rules))
 
@@ -246,7 +246,8 @@ _OTHERS: dict[str, Any] = {
     "description": field.text,
     "seed": _seed,
     "throttling": _throttling,
-    "checks": _checks,
+    "checks": _rules,
+    "abort": _rules,
     "slo": _slo,
     "max_in_flight": field.whole,
     "drain": _drain,

@@ -17,6 +17,8 @@ from ptubench.secret import shown
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
+MAX_EVENTS = 30_000
+"""Beginnings and ends of values: the reader needs a second for so many, and a megabyte holds twenty times as many."""
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,14})")  # 15 digits: exact in every JSON reader
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?")
 _WORDS = {
@@ -59,7 +61,9 @@ def too_large(where: str) -> UsageError:
 def _events(text: str, where: str) -> Iterator[Any]:
     """The events of all nodes, in order; a syntax error as a UsageError with its line."""
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+            if count > MAX_EVENTS:
+                raise _fault(event, where, "too many values; a workload is a page of text")
             if isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
                 yield event
     except yaml.MarkedYAMLError as exc:

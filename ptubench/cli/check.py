@@ -1,0 +1,67 @@
+"""`ptubench check`: stored runs judged by rules and against a baseline."""
+
+# What a command needs is imported when it runs, so that --help is quick.
+# ruff: noqa: PLC0415
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptubench.cli import completion, options, pipelines
+from ptubench.cli.show import print_json, print_view, said_later
+
+
+def check(
+    runs: options.Runs,
+    rules: options.Check = None,
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A run to hold them against, with --regression; given again, repeats of it.",
+            metavar="RUN",
+            autocompletion=completion.runs,
+        ),
+    ] = None,
+    regression: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How much worse than the baseline a metric may be: 'ttft.p95: 10%' or 'refused.ratio: +1pt'.",
+            metavar="'METRIC: TOLERANCE'",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also against a baseline of another workload or place.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 also when the verdict is degraded.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
+    junit: pipelines.Junit = None,
+    markdown: pipelines.Markdown = None,
+    github: pipelines.Github = False,
+) -> None:
+    """Judge a stored run by rules and by a baseline; several runs are repeats, and judged as one.
+
+    Exit codes: 0 good; 2 usage, or runs that can't be judged together; 3 a check failed;
+    4 the measurement is not valid.
+    """
+    from ptubench.gate import document
+
+    with pipelines.asked(junit, markdown, github=github) as places:
+        with said_later() as say:
+            found = document.check(
+                runs,
+                rules=rules or (),
+                baseline=baseline or (),
+                regressions=regression or (),
+                force=force,
+                strict=strict,
+                say=say,
+            )
+        places.write(found)
+        if as_json:
+            print_json(found)
+        else:
+            from ptubench.report import check as report
+
+            print_view(report.render(found))
+    raise typer.Exit(found["exit_code"])

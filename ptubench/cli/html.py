@@ -1,0 +1,43 @@
+"""`--html FILE` of every command: seen to before anything is done for it, written at the end."""
+
+# What a command needs is imported when it runs, so that --help is quick.
+# ruff: noqa: PLC0415
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from ptubench.cli.options import OUTPUT, option
+
+Html = Annotated[
+    Path | None,
+    option("Also write it as a page with charts that opens offline.", "--html", metavar="FILE", panel=OUTPUT),
+]
+
+
+def check(page: Path | None) -> None:
+    """See that a page can be made and written, if one is asked for.
+
+    Raises:
+        UsageError: the extra is not installed, or the file can't be written.
+    """
+    if page is None:
+        return
+    from ptubench.page import document
+    from ptubench.results import output
+
+    document.check_installed()
+    output.check_writable(page, "--html")
+
+
+def write(page: Path | None, make: Callable[[], str]) -> None:
+    """Write what is made, if a page is asked for.
+
+    Raises:
+        MeasurementLost: the disk is full or gone.
+    """
+    if page is None:
+        return
+    from ptubench.results import output
+
+    output.write(page, make())

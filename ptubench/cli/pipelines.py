@@ -1,0 +1,98 @@
+"""What `run` and `check` leave for pipelines: JUnit XML, Markdown, GitHub's step summary and annotations."""
+
+# What a command needs is imported when it runs, so that --help is quick.
+# ruff: noqa: PLC0415
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ptubench.cli.options import OUTPUT, option
+from ptubench.errors import PtubenchError
+
+Junit = Annotated[
+    Path | None,
+    option("Also write the checks and the verdict as JUnit XML.", "--junit", metavar="FILE", panel=OUTPUT),
+]
+Markdown = Annotated[
+    Path | None, option("Also write the report as Markdown.", "--markdown", metavar="FILE", panel=OUTPUT)
+]
+Github = Annotated[
+    bool,
+    option(
+        "In GitHub Actions: the report in the step's summary, an annotation for each rule that fails.",
+        "--github",
+        panel=OUTPUT,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where it all goes; None for what was not asked for."""
+
+    junit: Path | None
+    markdown: Path | None
+    step: Path | None
+    """The file of the step's summary."""
+
+    def write(self, document: Mapping[str, Any], summaries: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Write a check document, and the headline tables of the runs whose summaries are given.
+
+        Raises:
+            MeasurementLost: a file can't be written any more.
+        """
+        from ptubench.report import github, junit, markdown
+        from ptubench.results import output
+
+        text = "" if self.markdown is self.step is None else markdown.of_check(document, summaries)
+        if self.junit is not None:
+            output.write(self.junit, junit.junit(document))
+        if self.markdown is not None:
+            output.write(self.markdown, text)
+        if self.step is not None:
+            _annotate(github.annotations(document))
+            github.append(self.step, text)
+
+    def tell(self, error: PtubenchError) -> None:
+        """Say what ended the command: as a test case in error, and as an annotation."""
+        from ptubench.report import github, junit
+        from ptubench.results import output
+
+        if self.step is not None:
+            _annotate([github.refused(str(error))])
+        if self.junit is not None:
+            with contextlib.suppress(PtubenchError):  # the error that counts is the first one
+                output.write(self.junit, junit.refused(str(error), type(error).__name__))
+
+
+@contextlib.contextmanager
+def asked(junit: Path | None, markdown: Path | None, *, github: bool) -> Iterator[Places]:
+    """Look, before any load, whether all that is asked for can be written; an error that ends what follows is told there.
+
+    Raises:
+        UsageError: a file can't be written, or this is no step of GitHub Actions.
+    """
+    from ptubench.report.github import summary_file
+    from ptubench.results import output
+
+    for path, name in ((junit, "--junit"), (markdown, "--markdown")):
+        if path is not None:
+            output.check_writable(path, name)
+    places = Places(junit, markdown, summary_file(os.environ) if github else None)
+    try:
+        yield places
+    except PtubenchError as exc:
+        places.tell(exc)
+        raise
+
+
+def _annotate(lines: Sequence[str]) -> None:
+    """On standard error, which the runner reads too: standard output may be one JSON document."""
+    for line in lines:
+        typer.echo(line, err=True)

@@ -1,0 +1,1 @@
+"""What this machine can generate truthfully, and whether a target is in order."""

@@ -1,0 +1,72 @@
+"""What `ptubench doctor` found, as one JSON document: the target, the machine, and what to know about both."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ptubench import __version__
+from ptubench.doctor.machine import SHAPES
+from ptubench.doctor.target import NO_TARGET
+from ptubench.errors import Exit
+from ptubench.ptu import catalogue
+
+_BUSY = 1.0
+"""Programs that compete for each core from which on a measurement has to share."""
+_FEW_FILES = 4096
+
+
+def whole(
+    target: Mapping[str, Any] | None, machine: Mapping[str, Any], *, model: str | None, stored: str | None
+) -> dict[str, Any]:
+    """The document.
+
+    Args:
+        target: as `target.examine` found it; None where none was named.
+        machine: as `machine.measure` found it.
+        model: whose PTUs were asked for; None for some.
+        stored: where the measurement is kept; None where it could not be.
+    """
+    return {
+        "schema_version": 1,
+        "tool": {"name": "ptubench", "version": __version__},
+        "target": target,
+        "machine": machine,
+        "stored": stored,
+        "notes": list(_notes(target, machine, model)),
+        "exit_code": int(Exit.GOOD if target is None or target["passed"] else Exit.TARGET),
+    }
+
+
+def _notes(target: Mapping[str, Any] | None, machine: Mapping[str, Any], model: str | None) -> Iterator[str]:
+    """What to know, a sentence each."""
+    if target is None:
+        yield NO_TARGET
+    load = machine["load_average"]
+    if load is not None and load > _BUSY:
+        yield (
+            f"other programs kept this machine busy (load average {load:.2f} for each core): it drives more when they do not; run "
+            "this again then"
+        )
+    yield from _bounds(machine["workers"])
+    files = machine["open_files"]
+    if files is not None and files < _FEW_FILES:
+        yield f"a worker may have {files:,} files open, and each stream is one: raise the hard limit (ulimit -Hn)"
+    if model is not None and (unknown := catalogue.unknown(model)) is not None:
+        yield f"no PTUs are counted: {unknown}"
+
+
+def _bounds(workers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Where a search did not end at the client's own limit."""
+    for crew in workers:
+        who = "one worker" if crew["workers"] == 1 else f"{crew['workers']} workers"
+        for shape in SHAPES:
+            best, worst = crew[shape.name]["best"], crew[shape.name]["worst"]
+            load = f"{who}, answers of {shape.tokens} tokens"
+            if best is None:
+                yield f"{load}: no load at all was on time, so that nothing is known; run this again when the machine is idle"
+            elif worst is None:
+                yield f"{load}: the time was up before a load failed: it is at least so much"
+            elif worst["outcome"] == "server":
+                yield (
+                    f"{load}: the server that was measured against, on the same machine, fell behind before the client did: it is at "
+                    "least so much"
+                )

@@ -1,0 +1,86 @@
+"""The highest load that passes: doubled until one fails, then narrowed down. Knows nothing of what is tried."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Step = TypeVar("Step")
+_TRIES = 2
+"""How often a load is tried before it has failed, while it is doubled: any machine hiccups once."""
+
+
+@dataclass(frozen=True)
+class Limit(Generic[Step]):
+    """What a search found."""
+
+    best: Step | None
+    """Of the highest load that passed; None when none did."""
+    worst: Step | None
+    """Of the lowest load that failed above it; None when the highest load of all passed, or time ran out before."""
+
+
+def search(
+    play: Callable[[float], Step],
+    passed: Callable[[Step], bool],
+    *,
+    start: float,
+    least: float,
+    most: float,
+    narrow: int,
+    enough: Callable[[], bool],
+) -> Limit[Step]:
+    """Find the highest load that passes, within a factor of 2 ** 2 ** -narrow.
+
+    Args:
+        play: tries a load.
+        passed: whether it passed.
+        start: the load to begin with; doubled while loads pass, halved while none has.
+        least: the lowest load that is tried.
+        most: the highest.
+        narrow: how many loads are tried between the highest that passed and the lowest that failed.
+        enough: whether the time is up; asked before each try but the first.
+    """
+    best: tuple[float, Step] | None = None
+    worst: tuple[float, Step] | None = None
+    load = start
+    while True:
+        step = _tried(play, passed, load, enough)
+        if passed(step):
+            best = (load, step)
+        else:
+            worst = (load, step)
+        following = _doubled(best, worst, least=least, most=most)
+        if following is None or enough():
+            break
+        load = following
+    for _ in range(narrow):
+        if best is None or worst is None or enough():
+            break
+        load = math.sqrt(best[0] * worst[0])
+        step = play(load)
+        best, worst = ((load, step), worst) if passed(step) else (best, (load, step))
+    return Limit(best and best[1], worst and worst[1])
+
+
+def _tried(
+    play: Callable[[float], Step], passed: Callable[[Step], bool], load: float, enough: Callable[[], bool]
+) -> Step:
+    """A load, tried again if it failed."""
+    step = play(load)
+    for _ in range(_TRIES - 1):
+        if passed(step) or enough():
+            break
+        step = play(load)
+    return step
+
+
+def _doubled(
+    best: tuple[float, Step] | None, worst: tuple[float, Step] | None, *, least: float, most: float
+) -> float | None:
+    """What to try next until there is a load that passed and one that failed; None when there is, or nothing is left."""
+    if best is None and worst is not None:
+        return None if worst[0] <= least else max(worst[0] / 2, least)
+    if worst is None and best is not None:
+        return None if best[0] >= most else min(best[0] * 2, most)
+    return None

@@ -1,0 +1,104 @@
+"""The last measurement of this machine, kept in a file of the user's cache, and what it says of a load that is about to begin."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ptubench.doctor import reach
+from ptubench.doctor.machine import describe
+from ptubench.doctor.reach import Asked, Cost
+from ptubench.errors import UsageError
+from ptubench.load.plan import Plan
+from ptubench.results import output
+from ptubench.units import number_text
+
+_MOST = 2**20  # bytes that are read of the file
+
+
+class _Crew(msgspec.Struct, frozen=True):
+    """What is needed of a number of workers."""
+
+    workers: int
+    cost: Cost | None
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """What is needed of a stored measurement."""
+
+    machine: dict[str, Any]
+    measured_at: str
+    workers: tuple[_Crew, ...]
+
+
+def place(env: Mapping[str, str]) -> Path | None:
+    """Where this machine's measurement is kept: LOCALAPPDATA (Windows), XDG_CACHE_HOME, or ~/.cache; None without a home."""
+    base = env.get("LOCALAPPDATA") or env.get("XDG_CACHE_HOME")
+    home = env.get("HOME") or env.get("USERPROFILE")
+    if not base and not home:
+        return None
+    folder = Path(base) if base else Path(home or "", ".cache")
+    host = re.sub(r"[^\w.-]", "_", describe()["host"])[:100]
+    return folder / "ptubench" / f"doctor-{host}.json"
+
+
+def keep(measured: Mapping[str, Any], env: Mapping[str, str]) -> Path:
+    """Write a measurement to its place, over an older one, and return the place.
+
+    Raises:
+        UsageError: it can't be written there.
+        MeasurementLost: the disk is full.
+    """
+    file = place(env)
+    if file is None:
+        raise UsageError("no folder for it is known: set XDG_CACHE_HOME")
+    output.check_writable(file, "stored measurement")
+    output.write(file, msgspec.json.format(msgspec.json.encode(measured), indent=2).decode() + "\n")
+    return file
+
+
+def doubt(plan: Plan, model: str | None, workers: int, env: Mapping[str, str]) -> str | None:
+    """That a load is more than this machine was measured to drive truthfully, in a sentence; None where it is not, or nothing is known.
+
+    Args:
+        plan: the load.
+        model: of the deployment, whose published speed tells how long answers take.
+        workers: processes that will make it.
+        env: where the measurement is kept.
+    """
+    found = _read(env)
+    if found is None:
+        return None
+    measured = [(crew.workers, crew.cost) for crew in found.workers if crew.cost is not None]
+    load = reach.asked(plan, model)
+    taken = reach.share(load, workers, measured)
+    if taken is None or taken <= 1:
+        return None
+    return _sentence(load, taken, workers, measured, found.measured_at[:10])
+
+
+def _sentence(load: Asked, taken: float, workers: int, measured: list[tuple[int, Cost]], day: str) -> str:
+    most = max(of for of, _ in measured)
+    by_all = reach.share(load, most, measured)
+    enough = workers < most and by_all is not None and by_all <= 1
+    way_out = f"use --workers {most}" if enough else "lower the rate, or spread it over several machines with --on"
+    who = "one worker does" if workers == 1 else f"{workers} workers do"
+    return (
+        f"this load asks for about {load.streams:,.0f} streams, {load.events:,.0f} events and {number_text(round(load.calls, 1))} calls a second, "
+        f"{taken:.1f} times what {who} truthfully on this machine (`ptubench doctor`, {day}): lateness of the client would pass for "
+        f"latency; {way_out}"
+    )
+
+
+def _read(env: Mapping[str, str]) -> _Stored | None:
+    """The measurement of this machine as it is now; None without one, of another one, or for what can't be read."""
+    file = place(env)
+    try:
+        if file is None or file.stat().st_size > _MOST:
+            return None
+        found = msgspec.json.decode(file.read_bytes(), type=_Stored)
+    except (OSError, ValueError, msgspec.MsgspecError):
+        return None
+    return found if found.machine == describe() else None

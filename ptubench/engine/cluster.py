@@ -1,0 +1,281 @@
+"""The machines of a Dask cluster as the load workers of a run: one share each, fed and read through the scheduler.
+
+Shares are begun by `Client.run`, not as tasks: Dask runs a lost worker's tasks again elsewhere, and load that is sent twice is no
+measurement. `run` goes to the workers that it names, once, and nothing that it starts is ever moved. The token of a run
+keeps even a message that is delivered twice from beginning it twice (`node`).
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import importlib.metadata
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import distributed
+import msgspec
+
+from ptubench import __version__, record
+from ptubench.engine import clocks, node
+from ptubench.engine.link import Link, Team
+from ptubench.engine.reach import Aim
+from ptubench.engine.shard import Shard
+from ptubench.errors import Exit, MeasurementLost, TargetRefused, UsageError
+from ptubench.secret import shown
+from ptubench.target import address
+from ptubench.workload.hashing import files, renamed
+from ptubench.workload.model import Workload
+
+_CONNECT = 5.0  # seconds for the scheduler to answer
+_BEGIN = 90.0  # seconds for all nodes to begin: a token may have to be asked for
+_CLOCKS = 5.0  # seconds for the scheduler to tell its clock
+_CLOSE = 2.0
+_MOMENT = 0.3  # seconds in which a node that is there hears that this is the end
+_LEAD = 1.0
+
+
+@contextlib.asynccontextmanager
+async def remote(
+    on: str,
+    workload: Workload,
+    aims: Sequence[Aim],
+    *,
+    ca_file: str | None,
+    say: Callable[[str], None],
+) -> AsyncIterator[Team]:
+    """A load worker on each worker of a Dask cluster, pinned to it.
+
+    Args:
+        on: the scheduler's address, `tcp://` or, with the TLS settings of Dask's own configuration, `tls://`.
+        workload: whose files go along.
+        aims: the target, and the second one if there is one; without their secrets.
+        ca_file: more authorities for connections; its content goes along.
+        say: takes a line for the user.
+
+    Raises:
+        UsageError: no scheduler, no workers, other versions there, or a node without what it needs; it is named.
+        TargetRefused: a node got no token.
+        MeasurementLost: the nodes do not begin.
+    """
+    quiet()
+    client = await connect(on)
+    sending: list[asyncio.Task[None]] = []
+    shards: list[Shard] = []
+    try:
+        names = await _names(client, on, workload.max_in_flight)
+        token = secrets.token_hex(8)
+        for name in names:
+            shard = Shard(name, say)
+            await shard.open(client, token)
+            client.subscribe_topic(name, _told_of(shard))
+            shards.append(shard)
+            sending.append(asyncio.create_task(shard.send()))
+        await _begin(client, shards, _task(token, workload, aims, ca_file))
+        _check(shards, aims)
+        say(f"load is made on {len(shards)} nodes: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}")
+        yield _team(client, shards)
+    finally:
+        for shard in shards:
+            shard.kill()
+        if sending:
+            _, late = await asyncio.wait(sending, timeout=_CLOSE)
+            for task in late:
+                task.cancel()
+        # The others let go of their queues themselves, at their own end.
+        if left := [shard for shard in shards if shard.after is None]:
+            await asyncio.sleep(_MOMENT)
+            for shard in left:
+                shard.close()
+        await client.close(timeout=_CLOSE)
+
+
+def _told_of(shard: Shard) -> Callable[[tuple[float, Any]], None]:
+    """What hears of the scheduler's events about a worker: that it is gone. Silence would tell too, but later."""
+
+    def told(event: tuple[float, Any]) -> None:
+        _, what = event
+        if isinstance(what, dict) and what.get("action") == "remove-worker":
+            shard.gone()
+
+    return told
+
+
+def quiet() -> None:
+    """Dask's log is for those who run the cluster: what matters here is said in a sentence."""
+    for name in ("distributed", *(name for name in logging.root.manager.loggerDict if name.startswith("distributed"))):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+async def connect(on: str) -> distributed.Client:
+    """A connection to a scheduler.
+
+    Raises:
+        UsageError: there is none, or its TLS settings are not ours.
+    """
+    client = distributed.Client(on, asynchronous=True, set_as_default=False, timeout=_CONNECT)
+    try:
+        return await client
+    except Exception as exc:  # noqa: BLE001 - whatever answers there, it may be no scheduler at all
+        with contextlib.suppress(Exception):
+            await client.close(timeout=_CLOSE)
+        said = shown((str(exc).splitlines() or [type(exc).__name__])[0], most=200)
+        tls = "; Dask's TLS settings are read from its configuration (docs/scaling.md)" if on.startswith("tls:") else ""
+        raise UsageError(
+            f"--on {on}: no connection to a Dask scheduler there ({said}); start one with `dask scheduler`, correct the "
+            f"address, or install distributed {distributed.__version__} there too{tls}"
+        ) from None
+
+
+async def _names(client: distributed.Client, on: str, most: int) -> list[str]:
+    """The addresses of all Dask workers, in an order that does not depend on when they came.
+
+    Raises:
+        UsageError: there are none or too many, or ptubench is missing or another one somewhere.
+    """
+    # A function of Python's own: it is there whatever is installed.
+    versions = await client.run(importlib.metadata.version, "ptubench", on_error="return")
+    if not versions:
+        raise UsageError(f"--on {on}: the scheduler has no workers; start some, with `dask worker {on}`")
+    check_versions(versions, __version__)
+    if len(versions) > most:
+        raise UsageError(f"--on {on}: {len(versions)} nodes are more than `max_in_flight`, {most}; raise it")
+    return sorted(versions)
+
+
+def check_versions(versions: Mapping[str, Any], ours: str) -> None:
+    """Whether all nodes have our version of ptubench: another one may draw other requests.
+
+    Args:
+        versions: by node; an exception where none is installed.
+        ours: of this machine.
+
+    Raises:
+        UsageError: the first node, by name, that has not.
+    """
+    for name in sorted(versions):
+        there = versions[name]
+        if isinstance(there, Exception):
+            raise UsageError(
+                f"node {name}: ptubench is not installed there; install ptubench[dask] {ours} on every node"
+            )
+        if there != ours:
+            raise UsageError(
+                f"node {name}: has ptubench {shown(str(there))}, and here is {ours}; install the same version everywhere"
+            )
+
+
+def _task(token: str, workload: Workload, aims: Sequence[Aim], ca_file: str | None) -> bytes:
+    """What all nodes are told at first. Names of secrets, no secret."""
+    first, second = (*aims, None)[:2]
+    assert first is not None  # noqa: S101 - a run has a target
+    try:
+        content = {_travelling(file): Path(file).read_bytes() for file in (*files(workload), *filter(None, [ca_file]))}
+    except OSError as exc:
+        raise UsageError(f"{shown(str(exc.filename))}: can't be read ({exc.strerror})") from None
+    return msgspec.msgpack.encode(
+        node.Task(
+            token=token,
+            target=first.target,
+            divert_to=None if second is None else second.target,
+            clouds_said=(first.cloud_said, second is not None and second.cloud_said),
+            files=content,
+        )
+    )
+
+
+def _travelling(file: str) -> str:
+    """The name of a file on its way: the same for the same file, and no path."""
+    return f"{hashlib.sha256(os.fsencode(file)).hexdigest()[:16]}-{Path(file).name}"
+
+
+def travelling(workload: Workload, ca_file: str | None) -> tuple[Workload, str | None]:
+    """A workload and the file with authorities, as nodes are told of them."""
+    return renamed(workload, _travelling), ca_file and _travelling(ca_file)
+
+
+async def _begin(client: distributed.Client, shards: list[Shard], task: bytes) -> None:
+    """Start the worker processes.
+
+    Raises:
+        UsageError, TargetRefused: a node can't make load; by name, and why.
+        MeasurementLost: one did not answer.
+    """
+    try:
+        async with asyncio.timeout(_BEGIN):
+            told = await client.run(node.begin, task, workers=[shard.name for shard in shards], on_error="return")
+    except (TimeoutError, OSError):
+        raise MeasurementLost("the nodes did not begin in time; see their logs") from None
+    for shard in shards:
+        answer = told.get(shard.name)
+        if not isinstance(answer, bytes):
+            raise MeasurementLost(f"node {shard.name}: did not begin ({shown(repr(answer), most=200)}); see its log")
+        shard.facts = msgspec.msgpack.decode(answer, type=node.Facts)
+        if shard.facts.problem is not None:
+            kind = TargetRefused if shard.facts.code == Exit.TARGET else UsageError
+            raise kind(f"node {shard.name}: {shard.facts.problem}")
+
+
+def _check(shards: list[Shard], aims: Sequence[Aim]) -> None:
+    """Whether all nodes draw the same requests, and send them to the same target."""
+    ours = node.facts()
+    for shard in shards:
+        if _minor(shard.facts.numpy) != _minor(ours.numpy):
+            raise UsageError(
+                f"node {shard.name}: has numpy {shown(shard.facts.numpy)}, and here is {ours.numpy}, which may draw other "
+                "numbers; install the same version everywhere"
+            )
+        for aim in aims:
+            if address.parse(aim.target.url, "target").loopback and shard.facts.place != ours.place:
+                raise UsageError(
+                    f"{aim.target.endpoint}: is another machine on node {shard.name} than here; name the target by an "
+                    "address that all nodes reach"
+                )
+
+
+def _minor(version: str) -> list[str]:
+    return version.split(".")[:2]
+
+
+def _team(client: distributed.Client, shards: list[Shard]) -> Team:
+    async def links() -> list[Link]:
+        return list(shards)
+
+    async def nodes() -> tuple[record.Node, ...]:
+        ours = await node.scheduler_clock(client)
+        readings = await asyncio.gather(*(shard.compare(ours) for shard in shards), return_exceptions=True)
+        found = []
+        for number, (shard, reading) in enumerate(zip(shards, readings, strict=True)):
+            if isinstance(reading, BaseException):
+                raise MeasurementLost(f"node {shard.name}: was lost before the load began; see its log, and run again")
+            shard.before = reading
+            found.append(
+                record.Node(
+                    worker=number,
+                    name=shard.name,
+                    machine=shard.facts.machine,
+                    ahead_s=round(reading.ahead, 6),
+                    uncertainty_s=round(reading.uncertainty, 6),
+                )
+            )
+        return tuple(found)
+
+    async def drift() -> tuple[float | None, ...]:
+        if all(shard.after is None for shard in shards):
+            return tuple(None for _ in shards)
+        try:
+            async with asyncio.timeout(_CLOCKS):
+                ours = await node.scheduler_clock(client)
+        except (TimeoutError, OSError):
+            return tuple(None for _ in shards)
+        return tuple(
+            None if shard.after is None else round(clocks.between(shard.after, ours).ahead - shard.before.ahead, 6)
+            for shard in shards
+        )
+
+    return Team(
+        size=len(shards), lead=_LEAD, links=links, nodes=nodes, drift=drift, names=tuple(shard.name for shard in shards)
+    )

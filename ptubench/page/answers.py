@@ -1,0 +1,134 @@
+"""The page of an answer: which size a load needs, or which rate a target sustains. One section, without a run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rich.console import RenderableType
+
+from ptubench.page import document
+from ptubench.page.charts.capacity import of_capacity
+from ptubench.page.charts.size import of_size
+from ptubench.page.model import Kind, Listing, Page, Section, Snippet, Table, Tile
+from ptubench.page.tables import tables
+from ptubench.report import capacity as capacity_report
+from ptubench.report import size as size_report
+from ptubench.units import number_text, share_text
+
+Answer = Mapping[str, Any]
+
+
+def size(answer: Answer) -> str:
+    """The HTML of an answer of `ptubench size`.
+
+    Raises:
+        UsageError: the extra is not installed.
+    """
+    shown = size_report.sections(answer)
+    told = ("formula", "cached", "calibration", "history", "sizes", "rules", "money")
+    commands = [command for command in (answer["quota_command"], answer["az_command"]) if command is not None]
+    name = "usage history" if answer["workload"] is None else answer["workload"]["name"]
+    section = Section(
+        name="size",
+        title=f"{name}: which PTU size?",
+        kind="simulated, on a virtual clock" if answer["by"] == "simulation" else "",
+        tiles=_size_tiles(answer),
+        first=_first("The answer", shown["answer"]),
+        listings=[
+            Listing(title="Before you buy", items=[*answer["notes"], *answer["caveats"], *answer["warnings"]]),
+        ],
+        snippets=[
+            Snippet(title="Deploy it", lead="Replace what is in capitals.", text="\n".join(commands), folded=True)
+        ],
+        charts=of_size(answer),
+        tables=tables(shown.get(name) for name in told),
+    )
+    return _page(section, answer)
+
+
+def capacity(answer: Answer) -> str:
+    """The HTML of an answer of `ptubench capacity`.
+
+    Raises:
+        UsageError: the extra is not installed.
+    """
+    shown = capacity_report.sections(answer)
+    target = answer["target"]
+    notes = [*answer["notes"], f"The steps are in {answer['folder']}."]
+    section = Section(
+        name="capacity",
+        title=f"{answer['workload']['name']}: which rate?",
+        kind=_kind(answer),
+        subtitle=", ".join(
+            str(part)
+            for part in (target["deployment"] or target["endpoint"], target["ptu"] and f"{target['ptu']:,} PTU")
+            if part
+        ),
+        tiles=_capacity_tiles(answer),
+        first=_first("The answer", shown["answer"]),
+        listings=[Listing(title="Notes", items=notes)],
+        charts=of_capacity(answer),
+        tables=tables(shown.get(name) for name in ("curve", "rules")),
+    )
+    return _page(section, answer)
+
+
+def _page(section: Section, answer: Answer) -> str:
+    tool = answer["tool"]
+    made = f"Made by {tool['name']} {tool['version']}."
+    return document.render(Page(title=section.title, sections=(section,), made=made))
+
+
+def _kind(answer: Answer) -> Kind:
+    if answer["target"]["kind"] != "simulated":
+        return "real"
+    return "simulated, on a virtual clock" if answer["clock"] == "virtual" else "simulated"
+
+
+def _first(title: str, shown: RenderableType) -> Sequence[Table]:
+    return [replace(table, title=title) for table in tables([shown])]
+
+
+def _size_tiles(answer: Answer) -> list[Tile]:
+    """The recommended size, and what it is and costs."""
+    size = next((size for size in answer["sizes"] if size["ptu"] == answer["recommended"]), None)
+    if size is None:
+        return [Tile(label="Recommended", value="none", detail="of the sizes looked at", tone="bad")]
+    found = [Tile(label="Recommended", value=f"{size['ptu']:,} PTU", detail=str(answer["type"]), tone="good")]
+    used = (size["metrics"].get("utilization") or {}).get("simulated") or size["formula"]
+    found.append(
+        Tile(label="Busiest minute", value=share_text(used["peak_minute"]), detail=f"mean {share_text(used['mean'])}")
+    )
+    refused = (size["metrics"].get("refused") or {}).get("ratio")
+    if refused is not None:
+        found.append(Tile(label="Refused", value=share_text(refused), detail="of the calls"))
+    month = ((size["cost"] or {}).get("per_month") or {}).get("month")
+    if month is not None:
+        money = answer["money"]
+        found.append(
+            Tile(
+                label="Cost", value=f"{number_text(round(month))} {money['currency']}", detail="a month, reserved by it"
+            )
+        )
+    return found
+
+
+def _capacity_tiles(answer: Answer) -> list[Tile]:
+    """The highest rate, and the capacity."""
+    result, found = answer["result"], answer["capacity"]
+    if result is None:
+        tiles = [Tile(label="Highest rate that passes", value="none known", tone="bad")]
+    else:
+        between = f"calls/min, {number_text(result['low'])} to {number_text(result['high'])}"
+        tiles = [Tile(label="Highest rate that passes", value=number_text(result["rpm"]), detail=between, tone="good")]
+    if found is not None and found["tpm_normalized"] is not None:
+        tiles.append(
+            Tile(
+                label="Capacity",
+                value=number_text(round(found["tpm_normalized"])),
+                detail=f"normalized tokens/min{' at least' if found['at_least'] else ''}",
+            )
+        )
+    if found is not None and found["of_published"] is not None:
+        tiles.append(Tile(label="Of the published capacity", value=share_text(found["of_published"])))
+    return tiles

@@ -1,0 +1,120 @@
+"""A run as a section of a page: the verdict, the headline figures, what was measured and how, charts, tables.
+
+Reads a run and its summary; every number shown stands in the summary.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from ptubench.analysis.columns import Run
+from ptubench.compare.unlike import kind_of
+from ptubench.page.charts.run import of_run
+from ptubench.page.facts import facts, first_read
+from ptubench.page.limits import limits
+from ptubench.page.model import Banner, Kind, Listing, Section, Tile, Tone
+from ptubench.page.repeat import repeat
+from ptubench.page.tables import tables
+from ptubench.report import table
+from ptubench.report.latency import cell, in_unit
+from ptubench.report.text import clean
+from ptubench.units import number_text, share_text
+
+Summary = Mapping[str, Any]
+
+_VERDICTS: dict[str, tuple[str, Tone]] = {
+    "valid": ("The client measured what it was asked to.", "good"),
+    "degraded": ("Read the figures with these reasons in mind.", "warn"),
+    "invalid": ("Do not use the figures of this run.", "bad"),
+}
+_VIRTUAL = "All of it was simulated: there is no client whose delays could be in the figures."
+_ELSEWHERE = ("checks", "notes", "timeline")
+"""What stands at another place of the page: the first two before the charts, the last as charts."""
+
+
+def section(run: Run, summary: Summary, *, name: str, title: str) -> Section:
+    """The section of one run; `name` is its id."""
+    shown = table.sections(summary)
+    notes = [_sentence(note["text"]) for note in summary["notes"]]
+    listings = [
+        Listing(title="What this run does not show", items=limits(run, summary)),
+        *([Listing(title="Notes", items=notes)] if notes else []),
+    ]
+    return Section(
+        name=name,
+        title=title,
+        kind=cast("Kind", kind_of(summary)),
+        subtitle=clean(run.head.workload.description, 200),
+        banner=banner(summary),
+        tiles=tiles(summary),
+        first=tables([shown.get("checks")]),
+        facts=facts(run, summary),
+        listings=listings,
+        snippets=repeat(run),
+        charts=of_run(run, summary),
+        tables=tables(part for name, part in shown.items() if name not in _ELSEWHERE),
+    )
+
+
+def banner(summary: Summary) -> Banner:
+    """Whether the client can be believed, and whether the rules hold."""
+    validity, rows = summary["validity"], summary["checks"]
+    text, tone = _VERDICTS.get(validity["verdict"], ("", "bad"))
+    if summary["run"]["clock"] == "virtual" and validity["verdict"] == "valid":
+        text = _VIRTUAL
+    failed = sum(not row["passed"] for row in rows)
+    if failed:
+        text += f" {failed} of {len(rows)} checks failed."
+        tone = "warn" if tone == "good" else tone
+    elif rows:
+        text += f" All {len(rows)} checks passed." if len(rows) > 1 else " The check passed."
+    reasons = [_sentence(reason["text"]) for reason in validity["reasons"]]
+    return Banner(word=str(validity["verdict"]).upper(), text=text, tone=tone, reasons=reasons)
+
+
+def tiles(summary: Summary) -> Sequence[Tile]:
+    """The figures that are read first."""
+    metrics, first = summary["metrics"], first_read(summary)
+    tpm, refused, rpm = metrics["tpm"], metrics["refused"], metrics["rpm"]
+    found = [
+        Tile(
+            label="Admitted calls/min",
+            value=number_text(rpm["admitted"]),
+            detail=f"of {number_text(rpm['offered'])} offered",
+        )
+    ]
+    if summary["target"].get("type") == "standard":
+        found.append(Tile(label="Tokens/min", value=number_text(tpm["total"]), detail="prompt and completion"))
+    else:
+        known = tpm["of_published"] is not None
+        detail = f"{share_text(tpm['of_published'])} of the published capacity" if known else "capacity not known"
+        found.append(Tile(label="Normalized tokens/min", value=number_text(tpm["normalized"]), detail=detail))
+    found += [_latency(metrics[first], first, percentile) for percentile in ("p50", "p95")]
+    interval = "" if refused["ci95"] is None else f"; 95 % interval {' to '.join(map(share_text, refused['ci95']))}"
+    return [
+        *found,
+        Tile(
+            label="Refused",
+            value=share_text(refused["ratio"]),
+            detail=f"{refused['count']:,} calls{interval}",
+            tone="warn" if refused["count"] else "good",
+        ),
+    ]
+
+
+def _latency(distribution: Mapping[str, Any], name: str, percentile: str) -> Tile:
+    """One percentile with its n and its interval."""
+    interval = (distribution["ci95"] or {}).get(percentile)
+    within = ""
+    if interval:
+        within = f"; 95 % interval {' to '.join(in_unit(end, distribution['unit']) for end in interval)}"
+    value = cell(distribution, percentile).plain
+    tone: Tone = "bad" if percentile in distribution["unanswered"] else ""
+    return Tile(
+        label=f"{name.upper()} {percentile}", value=value, detail=f"n = {distribution['of']:,}{within}", tone=tone
+    )
+
+
+def _sentence(text: object) -> str:
+    """A note as a sentence."""
+    said = clean(text, 600)
+    return f"{said[:1].upper()}{said[1:]}{'' if said.endswith(('.', '!', '?')) else '.'}"

@@ -1,0 +1,183 @@
+"""`--html` of `size`, `capacity` and `compare`: the page of an answer, with its charts, beside what is printed."""
+
+import json
+import re
+import sys
+
+import pytest
+
+import runs
+from ptubench import capacity_run
+from ptubench.capacity_run import CapacityOptions
+from ptubench.cli import main
+from ptubench.commands import RunOptions
+from ptubench.page import answers
+from ptubench.ptu import prices
+from ptubench.search.folder import finish
+from ptubench.size import answer as sizes
+from ptubench.size.asked import SizeOptions, ask
+from ptubench.target.model import TargetOptions
+
+pytest.importorskip("plotly")
+pytest.importorskip("jinja2")
+
+HOSTILE = '"><script>alert(1)</script>\u202e\x1b[31m{{7*7}}'
+
+
+def called(monkeypatch, capfd, *arguments):
+    monkeypatch.setattr(sys, "argv", ["ptubench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capfd.readouterr()
+    return ended.value.code or 0, said.out, said.err
+
+
+def charts(page):
+    return re.findall(r'<div class="plot" id="([\w-]+)"', page)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    run = RunOptions(
+        workload="chat",
+        target=TargetOptions(simulate="gpt-4.1:50,depth=10"),
+        overrides=("checks=[]",),
+        results=tmp_path_factory.mktemp("search"),
+    )
+    ready = capacity_run.prepare(CapacityOptions(run=run, virtual=True, steps=4, within="8%"), {})
+    return capacity_run.run(ready, say=str, watch=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def sized():
+    return sizes.answer(
+        ask(SizeOptions(workload="chat", model="gpt-4.1", simulation=False), {}, say=str), today=prices.shipped().dated
+    )
+
+
+def test_the_page_of_a_search_has_its_rate_its_curve_and_what_it_was_of(searched):
+    page = answers.capacity(searched)
+
+    assert charts(page) == ["capacity-capacity", "capacity-capacity-latency"]
+    assert page.count("SIMULATED, on a virtual clock") >= 3
+    assert "curve through all steps" in page
+
+
+def test_the_curve_of_an_answer_reaches_the_limit_at_its_rate(searched):
+    points = searched["fit"]["curve"]
+    near = min(points, key=lambda point: abs(point["rate"] - searched["result"]["rpm"]))
+
+    assert near["refused_ratio"] == pytest.approx(0.01, abs=0.005)
+    assert near["low"] <= near["refused_ratio"] <= near["high"]
+    assert [point["rate"] for point in points] == sorted(point["rate"] for point in points)
+
+
+def test_a_search_that_found_nothing_has_a_page_too(searched):
+    nothing = searched | {"result": None, "capacity": None, "fit": None, "curve": [], "steps": [], "why": None}
+    page = answers.capacity(nothing | {"ended": "not_saturated"})
+
+    assert charts(page) == []
+    assert "none known" in page
+
+
+def test_what_was_only_reckoned_has_no_badge(sized):
+    page = answers.size(sized)
+
+    assert charts(page) == ["size-size-busiest", "size-size-cost"]
+    assert 'class="badge' not in page
+
+
+def test_without_sizes_the_page_says_that_none_is_recommended(sized):
+    page = answers.size(sized | {"sizes": [], "recommended": None, "az_command": None})
+
+    assert charts(page) == []
+    assert "of the sizes looked at" in page
+
+
+def test_names_of_others_are_text_in_the_page_of_an_answer(searched):
+    target = searched["target"] | {"deployment": HOSTILE}
+    page = answers.capacity(searched | {"target": target, "notes": [HOSTILE], "workload": {"name": HOSTILE}})
+
+    assert len(re.findall(r"<script", page)) == len(re.findall(r"<script", answers.capacity(searched)))
+    assert not {"\x1b", "\u202e"} & set(page)
+    assert "{{7*7}}" in page
+
+
+def test_size_writes_the_page_beside_what_it_prints(monkeypatch, capfd, tmp_path):
+    file = tmp_path / "size.html"
+    options = ("size", "chat", "--model", "gpt-4.1", "--no-simulation", "--html", file)
+    code, out, _ = called(monkeypatch, capfd, *options, "--json")
+
+    assert code == 0
+    assert json.loads(out)["recommended"] == 40
+    assert charts(file.read_text()) == ["size-size-busiest", "size-size-cost"]
+
+
+@pytest.fixture
+def folder(searched, tmp_path):
+    finish(tmp_path, searched)
+    return tmp_path
+
+
+def test_the_folder_of_a_search_is_shown_again(monkeypatch, capfd, searched, folder):
+    page = folder / "page.html"
+    _, table, _ = called(monkeypatch, capfd, "report", folder)
+    _, document, _ = called(monkeypatch, capfd, "report", folder, "--json")
+    code, nothing, _ = called(monkeypatch, capfd, "report", folder, "--html", page)
+
+    assert "highest rate" in table
+    assert json.loads(document) == json.loads(json.dumps(searched))
+    assert (code, nothing) == (0, "")
+    assert charts(page.read_text()) == charts(answers.capacity(searched))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (None, (), "no run file, and no folder of a finished search either"),
+        ("{", (), "can't be read"),
+        ("[]", (), "can't be read"),
+        ('{"schema_version": 99}', (), "the answer of another version of ptubench"),
+        ('{"schema_version": 1}', (), "its answer was changed, and can't be read any more"),
+        ('{"schema_version": 1}', ("--html", "x.html"), "its answer was changed, and can't be read any more"),
+        ('{"schema_version": 1}', ("--format", "csv"), "goes with --html and --json only"),
+        ('{"schema_version": 1}', ("--alias",), "goes with --html and --json only"),
+    ],
+)
+def test_a_folder_that_has_no_answer_is_one_sentence(monkeypatch, capfd, tmp_path, case):
+    text, options, sentence = case
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        (tmp_path / "answer.json").write_text(text)
+    code, _, err = called(monkeypatch, capfd, "report", tmp_path, *options)
+
+    assert code == 2
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_compare_writes_the_page_of_both_runs(monkeypatch, capfd, tmp_path):
+    files = [
+        runs.write(tmp_path / name, runs.head(run_id=name), *runs.steady(300, step=0.2), runs.end()) for name in "ab"
+    ]
+    page = tmp_path / "both.html"
+    code, out, _ = called(monkeypatch, capfd, "compare", *files, "--html", page)
+
+    assert code == 0
+    assert "B against A" in out
+    assert "comparison-differences-b" in charts(page.read_text())
+
+
+def test_no_page_is_promised_where_nothing_is_found(monkeypatch, capfd, tmp_path):
+    options = ("capacity", "chat", "--simulate", "gpt-4.1:50", "--dry-run", "--html", tmp_path / "x.html")
+    code, _, err = called(monkeypatch, capfd, *options)
+
+    assert (code, err) == (2, "error: --html: nothing is found by --dry-run; leave one of them out\n")
+
+
+@pytest.mark.parametrize("command", [("size", "chat"), ("capacity", "chat"), ("compare", "a", "b")])
+def test_a_place_that_can_not_be_written_is_said_before_anything_is_done(monkeypatch, capfd, tmp_path, command):
+    code, _, err = called(monkeypatch, capfd, *command, "--html", tmp_path)
+
+    assert code == 2
+    assert err.startswith(f"error: --html {tmp_path}: can't be written")

@@ -1,0 +1,453 @@
+"""`ptubench doctor`: the most that this machine drives truthfully, kept for later runs, and what it means in PTUs."""
+
+import json
+import math
+import os
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import running
+from ptubench import record
+from ptubench.doctor import document, machine, reach, step, stored
+from ptubench.doctor.limit import search
+from ptubench.doctor.machine import Pace
+from ptubench.doctor.reach import Asked, Cost
+from ptubench.doctor.step import Shape, Step
+from ptubench.load.plan import make_plan
+from ptubench.ptu import catalogue
+from ptubench.workload.model import Class, ClosedLoop, Fixed, OpenLoop, Stage, Workload
+from runs import head, ok
+
+QUICK = Pace(window=0.2, narrow=0, budget=0.0)
+
+# --- the search
+
+
+def found(limit, *, start=200.0, least=1.0, most=40_000.0, narrow=3, budget=100):
+    """What a search finds of a machine that passes up to `limit`, and all that it tried."""
+    tried = []
+
+    def play(load):
+        tried.append(load)
+        return load
+
+    result = search(
+        play,
+        lambda load: load <= limit,
+        start=start,
+        least=least,
+        most=most,
+        narrow=narrow,
+        enough=lambda: len(tried) >= budget,
+    )
+    return result, tried
+
+
+@given(st.floats(min_value=2, max_value=30_000), st.integers(0, 5))
+def test_the_search_finds_the_limit_of_a_machine(limit, narrow):
+    result, tried = found(limit, narrow=narrow)
+
+    assert result.best <= limit < result.worst
+    assert result.worst / result.best <= 2**2**-narrow * (1 + 1e-9)
+    assert len(tried) <= 2 + math.log2(200 * 30_000) + narrow
+
+
+@given(st.floats(min_value=2, max_value=30_000), st.integers(1, 20))
+def test_a_search_whose_time_is_up_says_what_passed_until_then(limit, budget):
+    result, tried = found(limit, budget=budget)
+
+    assert len(tried) <= budget
+    assert result.best == max((load for load in tried if load <= limit), default=None)
+    assert result.worst == min((load for load in tried if load > limit), default=None)
+
+
+def test_a_machine_that_passes_nothing_has_no_limit_and_one_that_passes_all_was_not_at_its_own():
+    assert found(0.5)[0].best is None
+    assert found(math.inf)[0].worst is None
+
+
+def test_a_load_that_fails_once_has_not_failed():
+    hiccups = iter([False])
+    result = search(
+        lambda load: load <= 1000 and next(hiccups, True),
+        lambda passed: passed,
+        start=200,
+        least=1,
+        most=400,
+        narrow=3,
+        enough=lambda: False,
+    )
+
+    assert result.worst is None
+
+
+# --- what it costs, and what that means
+
+rates = st.floats(min_value=1, max_value=1e5)
+
+
+@given(rates, rates, rates, rates)
+def test_what_was_just_bearable_takes_all_there_is_and_no_more_than_that(a, b, c, d):
+    many, few = (min(a, b), max(c, d)), (max(a, b), min(c, d))
+    cost = reach.cost(many, few)
+
+    assert cost.call >= 0
+    assert cost.event >= 0
+    assert max(cost.share(*many), cost.share(*few)) == pytest.approx(1, rel=1e-6)
+
+
+def test_a_call_and_an_event_cost_what_solves_both():
+    cost = reach.cost((100, 5000), (400, 4000))
+
+    assert (cost.call, cost.event) == (pytest.approx(1 / 1600), pytest.approx(3 / 16000))
+
+
+@pytest.mark.parametrize("model", machine.MODELS)
+def test_ptus_are_as_many_as_their_chat_calls_fill_the_machine(model):
+    cost = Cost(call=1 / 2000, event=1 / 60_000)
+    row = reach.ptu_row(catalogue.find(model), cost, workers=1, files=None)
+    increment = catalogue.find(model).sizes["global"][1]
+
+    assert row["ptu"] % increment == 0
+    assert row["events"] == pytest.approx(200 * row["calls"], rel=0.01)
+    assert cost.share(row["calls"], row["events"]) <= 1.001
+    assert cost.share(row["calls"], row["events"]) * (row["ptu"] + increment) / row["ptu"] > 0.999
+
+
+def test_the_ptus_of_a_model_by_the_published_figures():
+    row = reach.ptu_row(catalogue.find("gpt-4.1"), Cost(call=0, event=1 / 50_000), workers=1, files=None)
+
+    # 3,000 tokens a minute and PTU, 1,000 + 4 · 200 a call: 1/36 calls a second; 250 calls a second have 50,000 tokens.
+    assert (row["ptu"], row["calls"], row["streams"]) == (9000, 250, 250 * (1 + 200 / 80))
+
+
+def test_each_stream_needs_a_file():
+    model = catalogue.find("gpt-4.1")
+    row = reach.ptu_row(model, Cost(call=0, event=1 / 50_000), workers=2, files=164)
+
+    assert 190 < row["streams"] <= 200
+
+
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [(1, 1.0), (2, 1.0), (3, 0.8), (4, 0.6), (8, 0.6)],
+)
+def test_the_share_of_a_load_is_the_best_that_a_measurement_proves(workers, expected):
+    measured = [(1, Cost(call=0.01, event=0)), (4, Cost(call=0.006, event=0))]
+
+    assert reach.share(Asked(100, 0, 0), workers, measured) == pytest.approx(expected)
+
+
+def workload(load, **more):
+    kind = Class(prompt=Fixed(tokens=100), completion=Fixed(tokens=200))
+    return Workload(name="w", classes=(kind,), load=load, duration=60.0, warmup=0.0, **more)
+
+
+def test_a_load_asks_for_its_busiest_seconds_and_tokens():
+    plan = make_plan(workload(OpenLoop(stages=(Stage(value=10, seconds=30), Stage(value=50, seconds=30)))))
+    asked = reach.asked(plan, "gpt-4.1")
+
+    assert asked.calls == pytest.approx(50, rel=0.2)
+    assert asked.events == pytest.approx(200 * asked.calls)
+    assert asked.streams == pytest.approx(asked.calls * (1 + 200 / 80))
+
+
+def test_lanes_ask_for_as_many_calls_as_they_can_make():
+    asked = reach.asked(make_plan(workload(ClosedLoop(concurrency=100))), None)
+
+    assert asked == (20, 4000, 100)
+
+
+# --- a step
+
+
+def test_a_step_reads_the_client_beside_the_server():
+    numbers = range(100)
+    attempts = [ok(n, 2 + n / 100, taken=2 + n / 100 + 0.001, headers={"x-request-id": f"s0-{n}"}) for n in numbers]
+    zero = head(window=(2.0, 3.0)).clock_start
+    servers = step._Servers(due=100, in_time=99)
+    servers.first = {f"s0-{n}": zero + attempts[n].first_content - n / 1e4 for n in numbers}
+    seen = step._read([head(window=(2.0, 3.0)), *attempts], Shape("streams", 50), 100.0, servers)
+
+    assert (seen.calls, seen.events, seen.streams) == (100, 5000, pytest.approx(108))
+    assert seen.ttft_error_p99 == pytest.approx(0.0098, abs=1e-4)
+    assert seen.lag_p99 == pytest.approx(0.001)
+    assert seen.outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    ("changes", "delivered", "outcome"),
+    [
+        ({}, 1.0, "ok"),
+        ({}, 0.9, "server"),
+        ({"lag": 0.006}, 1.0, "client"),
+        ({"lag": 0.006}, 0.9, "client"),
+        ({"error": 0.06}, 1.0, "client"),
+        ({"answered": False}, 1.0, "client"),
+        ({"dropped": True}, 1.0, "client"),
+    ],
+)
+def test_a_step_fails_where_the_client_was_late_and_is_no_limit_of_its_where_the_server_was(
+    changes, delivered, outcome
+):
+    lag, error = changes.get("lag", 0.001), changes.get("error", 0.001)
+    attempt = ok(0, 2.0, taken=2.0 + lag, headers={"x-request-id": "s0-0"})
+    made = head(window=(2.0, 3.0))
+    servers = step._Servers(due=1000, in_time=int(1000 * delivered))
+    if changes.get("answered", True):
+        servers.first = {"s0-0": made.clock_start + attempt.first_content - error}
+    lines = [made, attempt]
+    if changes.get("dropped"):
+        lines.append(record.Dropped(index=1, scheduled=2.5, worker=0, name=""))
+
+    assert step._read(lines, Shape("calls", 10), 1.0, servers).outcome == outcome
+
+
+def test_a_real_load_is_measured_against_the_log_of_a_real_server():
+    seen = step.play(Shape("calls", 2), 50.0, workers=1, window=0.3)
+
+    assert seen.ttft_error_p50 >= 0
+    assert seen.lag_p99 >= 0
+    assert 0 < seen.delivered <= 1
+    assert seen.outcome in ("ok", "client", "server")
+
+
+# --- the whole machine, faked
+
+
+def as_if(limit_calls, limit_events):
+    """A machine on which calls and events take what they take, and nothing else."""
+
+    def play(shape, calls, *, workers, window):
+        taken = calls / limit_calls + calls * shape.tokens / limit_events
+        return made_step(shape, calls, workers=workers, outcome="ok" if taken <= 1 else "client")
+
+    return play
+
+
+def made_step(shape, calls, *, workers=1, outcome="ok"):
+    return Step(
+        shape=shape.name,
+        workers=workers,
+        servers=1,
+        calls=calls,
+        events=calls * shape.tokens,
+        streams=calls * shape.e2e,
+        ttft_error_p50=0.0002,
+        ttft_error_p99=0.0008,
+        lag_p99=0.0021,
+        delivered=1.0,
+        cpu=0.9,
+        outcome=outcome,
+    )
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Two cores, and a machine that is known: 2,000 calls or 80,000 events a second."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(machine, "busy", lambda: 0.1)
+    monkeypatch.setattr(machine, "open_files", lambda: None)
+    monkeypatch.setattr(step, "play", as_if(2000, 80_000))
+
+
+def test_what_calls_and_events_cost_is_found(fast):
+    said = []
+    measured = machine.measure(model="gpt-4.1", say=said.append)
+    (crew,) = measured["workers"]
+
+    assert 1 / crew["cost"]["call"] == pytest.approx(2000, rel=0.25)
+    assert 1 / crew["cost"]["event"] == pytest.approx(80_000, rel=0.25)
+    assert said[0] == (
+        "one worker: 216 streams, 10,000 events and 200 calls a second: on time (TTFT error p99 0.8 ms, lag p99 2.1 ms)"
+    )
+
+
+def test_more_cores_are_measured_too(fast, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    measured = machine.measure(model=None, say=lambda _: None)
+
+    assert [crew["workers"] for crew in measured["workers"]] == [1, 7]
+    assert len(measured["ptu"]) == 2 * len(machine.MODELS)
+
+
+def test_no_load_is_begun_beyond_the_budget(fast):
+    times = iter(range(1000))
+    said = []
+    machine.measure(model=None, say=said.append, pace=Pace(window=1, narrow=3, budget=10), clock=lambda: next(times))
+
+    assert len(said) <= 10
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        ("server", "fell behind before the client did: it is at least so much"),
+        ("client", "no load at all was on time"),
+    ],
+)
+def test_the_document_says_what_the_limit_was_not(fast, monkeypatch, outcome, said):
+    limit = 300 if outcome == "server" else 0
+
+    def play(shape, calls, *, workers, window):
+        return made_step(shape, calls, outcome="ok" if calls <= limit else outcome)
+
+    monkeypatch.setattr(step, "play", play)
+    measured = machine.measure(model=None, say=lambda _: None)
+    notes = document.whole(None, measured, model=None, stored=None)["notes"]
+
+    assert [said in note for note in notes] == [False, True, True]
+
+
+def test_a_busy_machine_and_few_files_are_said(fast, monkeypatch):
+    monkeypatch.setattr(machine, "busy", lambda: 3.21)
+    monkeypatch.setattr(machine, "open_files", lambda: 1024)
+    measured = machine.measure(model="gtp-4.1", say=lambda _: None)
+    notes = document.whole({"passed": True}, measured, model="gtp-4.1", stored=None)["notes"]
+
+    assert notes[0].startswith("other programs kept this machine busy (load average 3.21 for each core)")
+    assert notes[1] == "a worker may have 1,024 files open, and each stream is one: raise the hard limit (ulimit -Hn)"
+    assert notes[2].startswith("no PTUs are counted: `gtp-4.1` is not in the catalogue")
+    assert measured["ptu"] == []
+
+
+# --- the command
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Runs a command line without any target: its exit code, and what it printed to either stream."""
+    for name in list(os.environ):
+        if name.startswith(("AZURE_", "OPENAI_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("LOCALAPPDATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def ptubench(*arguments):
+        code = running.call(*arguments)
+        return code, *capsys.readouterr()
+
+    return ptubench
+
+
+def test_the_whole_doctor_really(call, monkeypatch):
+    monkeypatch.setattr(machine, "PACE", QUICK)
+    monkeypatch.setattr(machine, "SHAPES", (Shape("streams", 6), Shape("calls", 2)))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    code, out, err = call("doctor", "--json")
+    found = json.loads(out)
+    (crew,) = found["machine"]["workers"]
+
+    assert (code, found["exit_code"], found["target"]) == (0, 0, None)
+    assert found["notes"][0].startswith("no target was named: --endpoint")
+    assert all(crew[name]["best"] or crew[name]["worst"] for name in ("streams", "calls"))
+    assert err.count("one worker: ") == 2
+    assert json.loads(Path(found["stored"]).read_text()) == found["machine"]
+
+
+def test_the_table_says_up_to_how_many_ptus(call, fast):
+    code, out, _ = call("doctor", "--model", "gpt-4.1")
+
+    assert code == 0
+    assert "Truthful up to" in out
+    assert re.search(r"^one worker: up to [\d,]+ PTU of gpt-4.1  +\d+  +[\d,]+  +[\d,]+$", out, re.MULTILINE)
+    assert "doctor-" in "".join(out.split())
+
+
+def test_a_measurement_that_cant_be_kept_is_said(call, fast, monkeypatch, tmp_path):
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    code, out, err = call("doctor", "--json")
+
+    assert code == 0
+    assert json.loads(out)["stored"] is None
+    assert "warning: the measurement is not kept: stored measurement " in err
+
+
+def test_a_wrong_option_is_no_measurement(call):
+    code, _, err = call("doctor", "--endpoint", "http://127.0.0.1:1/v1", "--deployment", "d", "--auth", "magic")
+
+    assert (code, err) == (2, "error: --auth: `magic` is not one of auto, key, token, entra, none\n")
+
+
+def test_ctrl_c_ends_it(call, fast, monkeypatch):
+    def play(shape, calls, *, workers, window):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(step, "play", play)
+
+    assert call("doctor")[0] == 130
+
+
+# --- what a run hears of it
+
+RUN = ("run", "chat", "--simulate", "gpt-4.1:50", "--dry-run")
+
+
+def test_a_run_is_told_when_it_asks_for_more_than_was_measured(call, fast):
+    call("doctor")
+    code, _, err = call(*RUN, "--rate", "1000/s", "--duration", "2m", "--set", "load.arrivals=constant")
+
+    assert code == 0
+    assert re.fullmatch(
+        r"warning: this load asks for about 3,500 streams, 200,000 events and 1,000 calls a second, 3\.\d times what one worker "
+        r"does truthfully on this machine \(`ptubench doctor`, 20\d\d-\d\d-\d\d\): lateness of the client would pass for latency; "
+        r"lower the rate, or spread it over several machines with --on\n",
+        err,
+    )
+
+
+def test_more_workers_are_the_way_out_where_they_are_enough(call, fast, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+
+    def play(shape, calls, *, workers, window):
+        return as_if(2000 * workers, 80_000 * workers)(shape, calls, workers=workers, window=window)
+
+    monkeypatch.setattr(step, "play", play)
+    call("doctor")
+    rate = ("--rate", "1000/s", "--duration", "2m")
+
+    assert "; use --workers 7\n" in call(*RUN, *rate)[2]
+    assert call(*RUN, *rate, "--workers", "7")[2] == ""
+
+
+def test_a_run_hears_nothing_of_loads_that_were_measured(call, fast):
+    call("doctor")
+
+    assert call(*RUN)[2] == ""
+
+
+@pytest.mark.parametrize("what", ["nothing", "another machine", "nonsense", "nothing passed"])
+def test_a_run_hears_nothing_where_nothing_is_known(call, fast, monkeypatch, what):
+    call("doctor")
+    (file,) = stored.place(os.environ).parent.iterdir()
+    kept = json.loads(file.read_text())
+    if what == "nothing":
+        file.unlink()
+    elif what == "another machine":
+        kept["machine"]["cores"] += 1
+        file.write_text(json.dumps(kept))
+    elif what == "nonsense":
+        file.write_text('{"workers": 3')
+    else:
+        kept["workers"][0]["cost"] = None
+        file.write_text(json.dumps(kept))
+
+    assert call(*RUN, "--rate", "1000/s", "--duration", "2m")[2] == ""
+
+
+@pytest.mark.parametrize(
+    ("env", "folder"),
+    [
+        ({"XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/x/ptubench"),
+        ({"HOME": "/h"}, "/h/.cache/ptubench"),
+        ({"LOCALAPPDATA": "/l", "HOME": "/h"}, "/l/ptubench"),
+    ],
+)
+def test_the_measurement_is_kept_in_the_users_cache(env, folder):
+    assert str(stored.place(env).parent) == folder
+    assert stored.place({}) is None

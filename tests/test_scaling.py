@@ -1,0 +1,392 @@
+"""Many machines: `run --on` against a real Dask scheduler and workers, each a process, on loopback."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError
+
+import msgspec
+import numpy as np
+import pytest
+
+import running
+from clusters import cluster, until
+from ptubench.cli.main import main
+from ptubench.engine import cluster as engine_cluster
+from ptubench.engine import node
+from ptubench.engine import run as engine_run
+from ptubench.engine.keys import Keys
+from ptubench.engine.messages import Config, Destination
+from ptubench.engine.reach import Aim
+from ptubench.engine.shard import Shard
+from ptubench.errors import TargetRefused, UsageError
+from ptubench.record import Attempt, Lost
+from ptubench.results import store
+from ptubench.sim.script import Pace
+from ptubench.target.model import Target
+from runs import WORKLOAD
+from servers import script_server
+
+ANSWER = Pace(tokens=2, ttft=0.05)
+POISSON = {"load": {"rate": "60/s", "arrivals": "poisson"}, "duration": "3s", "seed": 4}
+LONG = {"load": {"rate": "40/s", "arrivals": "constant"}, "duration": "60s"}
+KEY = "KEY_OF_THIS_TEST"
+ELSEWHERE = "KEY_OF_THE_PARENT_ONLY"
+OWN = "what only the parent has in a file"
+SECRET = "sesame-6d1f0"
+PATIENCE = 40
+TARGET = Target(
+    kind="openai", style="openai", endpoint="http://127.0.0.1:1/v1", url="http://127.0.0.1:1/v1/chat/completions"
+)
+
+
+@dataclass
+class World:
+    """What the runs of this file left: they share a cluster and a server, each under a path of its own."""
+
+    addresses: list[str]
+    log: list
+    runs: dict[str, running.Run] = field(default_factory=dict)
+    stopped: dict = field(default_factory=dict)
+    """Of the runs that were ended: folder, exit code and, by our clock, when."""
+    stopped_lines: list = field(default_factory=list)
+    """The file of the run that was stopped by a signal."""
+    lost: list = field(default_factory=list)
+    """The file of the run that lost a node."""
+    logs: str = ""
+    """What Dask's own processes wrote."""
+
+    def asked(self, path):
+        """The requests that came for one run, the probe first."""
+        return [played.ask for played in self.log if f"/{path}/" in played.ask.path]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """All runs of this file; again, if the machine was so busy that a node did not hear of its parent in time."""
+    return running.calmly(lambda: everything(tmp_path_factory.mktemp("scaling")), undisturbed)
+
+
+def undisturbed(found):
+    """Whether only that node was lost that was killed."""
+    ends = [found.runs["two"].end, found.stopped_lines[-1], found.runs["lost"].end]
+    return [len(end.lost_workers) for end in ends] == [0, 0, 1]
+
+
+def everything(folder):
+    """Most of what is tested here, at once; then a run that loses one of its nodes."""
+    os.environ[KEY] = SECRET  # the nodes inherit it as well
+    try:
+        with script_server(running.numbered(ANSWER)) as server, cluster(folder / "dask", 2) as dask:
+            found = World(dask.addresses(), server.log)
+            many_at_once(found, folder, server.base, dask)
+            lose_a_worker(found, folder, server.base, dask)
+            found.logs = "".join(path.read_text() for path in (folder / "dask").glob("*.log"))
+            return found
+    finally:
+        del os.environ[KEY]
+
+
+def start(folder, base, name, *options, **keys):
+    """A run whose target is the server, under a path of its own."""
+    target = ("--endpoint", f"{base}/{name}/v1", "--deployment", "gpt-4.1", "--api-style", "openai")
+    key = () if "--key-env" in options else ("--key-env", KEY)
+    return running.start(folder / name, *target, *key, "--salt", "same", *options, **keys)
+
+
+def many_at_once(found, folder, base, dask):
+    on = ("--on", dask.address)
+    own = folder / "own.jsonl"
+    own.write_text(json.dumps([{"role": "user", "content": OWN}]))
+    messages = {"messages": {"file": str(own)}, "prompt_tokens": None, "completion_tokens": None, "output_limit": 4}
+    orphan = start(folder, base, "orphan", *on, **LONG)
+    stopped = start(folder, base, "stopped", *on, **LONG, **messages)
+    both = {"two": start(folder, base, "two", *on, **POISSON), "one": start(folder, base, "one", **POISSON)}
+    os.environ[ELSEWHERE] = SECRET  # the nodes were there before it
+    refused = start(folder, base, "refused", *on, "--key-env", ELSEWHERE)
+    del os.environ[ELSEWHERE]
+    for name, run, end in (("orphan", orphan, signal.SIGKILL), ("stopped", stopped, signal.SIGINT)):
+        until(lambda name=name: len(found.asked(name)) > 20, (run.folder / "stderr").read_text)
+        ended = time.perf_counter()
+        run.process.send_signal(end)
+        found.stopped[name] = (run.folder, run.process.wait(PATIENCE), ended)
+    found.stopped_lines = lines(stopped.folder)
+    found.stopped["refused"] = (refused.folder, refused.process.wait(PATIENCE), 0.0)
+    found.runs |= {name: run.finish() for name, run in both.items()}
+
+
+def lose_a_worker(found, folder, base, dask):
+    run = start(folder, base, "lost", "--on", dask.address, **{**LONG, "duration": "3s"})
+    until(lambda: len(found.asked("lost")) > 30, (run.folder / "stderr").read_text)
+    dask.workers[1].kill()
+    found.runs["lost"] = run.finish()
+    found.lost = lines(run.folder)
+
+
+def lines(folder):
+    (path,) = (folder / "results").iterdir()
+    return list(store.lines(path))
+
+
+# --- the load -----------------------------------------------------------------------------------------------------------
+
+
+def test_two_nodes_send_what_one_machine_sends(world):
+    two, one = world.runs["two"], world.runs["one"]
+    bodies = {name: sorted(ask.body for ask in world.asked(name)[1:]) for name in ("two", "one")}
+
+    assert [a.index for a in two.attempts] == list(range(two.head.planned))
+    assert [(a.scheduled, a.prompt_asked) for a in two.attempts] == [
+        (a.scheduled, a.prompt_asked) for a in one.attempts
+    ]
+    assert bodies["two"] == bodies["one"]
+
+
+def test_each_node_sends_its_share(world):
+    assert all(attempt.worker == attempt.index % 2 for attempt in world.runs["two"].attempts)
+
+
+def test_each_request_of_the_plan_arrives_once_and_none_before_it_is_due(world):
+    run = world.runs["two"]
+    arrived = {str(number): played.ask.arrived for number, played in enumerate(world.log)}
+    late = [arrived[a.headers["x-request-id"]] - run.clock(a.scheduled) for a in run.attempts]
+    lag = [attempt.taken - attempt.scheduled for attempt in run.attempts]
+    # What the clocks of two nodes leave open, which here is one clock.
+    unsure = max(node.uncertainty_s for node in run.head.nodes)
+
+    assert len(world.asked("two")) == run.head.planned + 1  # the probe
+    assert min(lag) >= 0
+    assert all(after >= said - unsure for after, said in zip(late, lag, strict=True))
+
+
+def test_the_union_of_what_two_nodes_send_is_as_irregular_as_it_should_be(world):
+    arrivals = [ask.arrived - world.runs["two"].head.clock_start for ask in world.asked("two")[1:]]
+    counts = np.histogram(arrivals, bins=45, range=(0, 3))[0]
+
+    # Two standard deviations are 0.43; the same arrivals from each node would give 2.
+    assert 0.5 < np.var(counts, ddof=1) / np.mean(counts) < 1.6
+
+
+def test_the_summary_is_that_of_one_machine(world):
+    two, one = (world.runs[name].metrics for name in ("two", "one"))
+
+    assert two["requests"] == one["requests"]
+    for count in ("prompt", "completion", "total"):
+        assert two["tpm"][count] == pytest.approx(one["tpm"][count], rel=0.05)
+    noise = sum(of["ttft"]["p90"] - of["ttft"]["p50"] for of in (two, one))
+    assert two["ttft"]["p50"] == pytest.approx(one["ttft"]["p50"], abs=0.02 + noise)
+    assert min(two["ttft"]["min"], one["ttft"]["min"]) >= ANSWER.ttft
+
+
+def test_the_clocks_of_the_nodes_are_compared(world):
+    head, end = world.runs["two"].head, world.runs["two"].end
+
+    assert [node.worker for node in head.nodes] == [0, 1]
+    assert sorted(node.name for node in head.nodes) == sorted(world.addresses)
+    # All of these processes share a clock.
+    assert all(abs(node.ahead_s) <= node.uncertainty_s for node in head.nodes)
+    assert len(end.drift_s) == 2
+
+
+# --- secrets ------------------------------------------------------------------------------------------------------------
+
+
+def test_each_node_proves_itself_with_the_key_of_its_own_environment(world):
+    assert {ask.headers["authorization"] for ask in world.asked("two")} == {f"Bearer {SECRET}"}
+
+
+def test_no_secret_goes_through_the_scheduler_or_into_a_log(world):
+    assert SECRET not in world.logs
+    assert "Run out-of-band function 'begin'" in world.logs
+
+
+# --- the ends -----------------------------------------------------------------------------------------------------------
+
+
+def test_when_the_parent_is_killed_the_nodes_stop(world):
+    _, _, killed = world.stopped["orphan"]
+    asked = world.asked("orphan")
+
+    assert max(ask.arrived for ask in asked) < killed + 4
+    assert len(asked) < 600  # of 2,400
+
+
+def test_a_signal_stops_the_nodes_in_good_order(world):
+    _, code, _ = world.stopped["stopped"]
+    *_, last = world.stopped_lines
+    attempts = [line for line in world.stopped_lines if isinstance(line, Attempt)]
+
+    assert code == 130
+    assert last.ended == "stopped"
+    assert last.lost_workers == ()
+    assert len(attempts) + last.unsent == 2400
+    assert len(attempts) == len(world.asked("stopped")) - 1
+
+
+def test_a_lost_node_costs_its_share_and_is_said(world):
+    run = world.runs["lost"]
+    (lost,) = run.end.lost_workers
+    gone = run.head.nodes[lost].name
+    others = [i for i in range(run.head.planned) if i % 2 != lost]
+    (reason,) = (r for r in run.summary["validity"]["reasons"] if r["code"] == "lost_worker")
+
+    assert run.code == 4
+    assert {a.index for a in run.attempts} >= set(others)
+    assert run.end.missing == run.head.planned - len(run.attempts) > 0
+    assert run.metrics["requests"]["total"] == run.head.planned
+    assert gone in reason["text"]
+    assert f"{run.end.missing:,} of their requests" in reason["text"]
+    assert f"on node {gone} was lost" in run.said
+
+
+def test_what_was_due_when_a_node_was_lost_is_recorded_as_such(world):
+    run = world.runs["lost"]
+    (lost,) = run.end.lost_workers
+    owed = [line for line in world.lost if isinstance(line, Lost)]
+    told = {line.index for line in owed} | {attempt.index for attempt in run.attempts}
+
+    assert {line.worker for line in owed} <= {lost}
+    assert len(told) == len(owed) + len(run.attempts)
+    assert len(owed) + run.end.unsent == run.end.missing
+    assert run.metrics["requests"]["cut"] == len(owed)
+
+
+def test_no_request_of_a_lost_node_is_sent_again(world):
+    asked = world.asked("lost")[1:]
+
+    assert len({ask.body for ask in asked}) == len(asked)
+    assert len(asked) <= world.runs["lost"].head.planned
+
+
+# --- what travels, and what is refused before any load ------------------------------------------------------------------
+
+
+def test_the_messages_of_a_workload_go_to_the_nodes(world):
+    bodies = [json.loads(ask.body) for ask in world.asked("stopped")[1:]]
+
+    assert {body["messages"][0]["content"] for body in bodies} == {OWN}
+
+
+def test_a_key_that_a_node_does_not_have_is_named_with_the_node(world):
+    folder, code, _ = world.stopped["refused"]
+    said = (folder / "stderr").read_text()
+
+    assert code == 2
+    assert said.startswith(f"error: node {min(world.addresses)}: ")
+    assert ELSEWHERE in said
+    assert len(said.splitlines()) == 1
+    assert world.asked("refused") == []
+    assert not (folder / "results").exists() or not list((folder / "results").iterdir())
+
+
+def test_no_scheduler_is_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(engine_cluster, "_CONNECT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    code, said = command(tmp_path, monkeypatch, capsys, "--on", nobody)
+
+    assert code == 2
+    assert said.startswith(f"error: --on {nobody}: no connection to a Dask scheduler there (")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ("--on", "scheduler:8786"),
+            "--on scheduler:8786: not the address of a Dask scheduler; write tcp://HOST:8786, or tls://HOST:8786",
+        ),
+        (
+            ("--on", "tcp://h:1", "--workers", "2"),
+            "--workers: each Dask worker is one process that makes load; leave it out, and start more of them",
+        ),
+        (
+            ("--on", "tcp://h:1", "--simulate", "gpt-4.1:50"),
+            "--on: a simulated deployment of the run listens on this machine only; start one that all nodes reach with `ptubench simulate --host`, and name it with --endpoint",
+        ),
+    ],
+)
+def test_what_a_cluster_can_not_do_is_said_at_once(tmp_path, monkeypatch, capsys, options, said):
+    assert command(tmp_path, monkeypatch, capsys, *options) == (2, f"error: {said}\n")
+
+
+def command(folder, monkeypatch, capsys, *options):
+    """`ptubench run` in this process: exit code and standard error."""
+    workload = folder / "w.yaml"
+    workload.write_text(json.dumps(running.WORKLOAD))
+    target = ("--endpoint", "http://127.0.0.1:1/v1", "--deployment", "m", "--auth", "none")
+    monkeypatch.setattr(sys, "argv", ["ptubench", "run", str(workload), "--results", str(folder), *target, *options])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code, capsys.readouterr().err
+
+
+def test_other_versions_are_refused_by_name():
+    with pytest.raises(UsageError) as other:
+        engine_cluster.check_versions({"tcp://b:1": "0.9", "tcp://a:1": "1.0"}, "1.0")
+    with pytest.raises(UsageError) as none:
+        engine_cluster.check_versions({"tcp://b:1": PackageNotFoundError("ptubench")}, "1.0")
+
+    assert str(other.value) == "node tcp://b:1: has ptubench 0.9, and here is 1.0; install the same version everywhere"
+    assert (
+        str(none.value) == "node tcp://b:1: ptubench is not installed there; install ptubench[dask] 1.0 on every node"
+    )
+
+
+def test_a_loopback_address_is_refused_where_a_node_is_another_machine():
+    aim = Aim(target=TARGET, headers={}, credential=None)
+    near, far = Shard("tcp://a:1", print), Shard("tcp://b:1", print)
+    near.facts, far.facts = node.facts(), msgspec.structs.replace(node.facts(), place="another")
+
+    engine_cluster._check([near], [aim])
+    with pytest.raises(UsageError, match="is another machine on node tcp://b:1 than here"):
+        engine_cluster._check([near, far], [aim])
+
+
+def test_a_share_is_begun_once_whoever_asks_again():
+    task = node.Task(token="again", target=TARGET, divert_to=None, clouds_said=(False, False), files={})
+    node._begun.add("again")
+    try:
+        answer = asyncio.run(node.begin(msgspec.msgpack.encode(task), None))
+    finally:
+        node._begun.discard("again")
+
+    assert "twice" in msgspec.msgpack.decode(answer, type=node.Facts).problem
+
+
+def test_a_node_that_does_not_reach_the_target_is_refused_by_name():
+    with pytest.raises(TargetRefused) as refused:
+        engine_run._check_ways(("tcp://a:1", "tcp://b:1"), [3, 0], "https://t/v1")
+
+    assert str(refused.value) == (
+        "node tcp://b:1: can't open a connection to https://t/v1; see network, proxy and DNS there, or leave the node out"
+    )
+
+
+def test_only_a_node_itself_adds_its_secrets_and_its_files_to_what_its_process_is_told(tmp_path):
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_text("certificates")
+    aim = Aim(target=TARGET, headers={"authorization": SECRET}, credential=None)
+    told = engine_cluster._task("token", WORKLOAD, [aim], str(ca_file))
+    workload, travelling = engine_cluster.travelling(WORKLOAD, str(ca_file))
+    to = Destination(url="u", api="chat", body_model="m", limit_field="max_tokens", headers={}, connections=1)
+    config = Config(
+        workload=workload, salt="s", worker=0, workers=1, target=to, divert_to=None, ca_file=travelling, max_in_flight=1
+    )
+    task = msgspec.msgpack.decode(told, type=node.Task)
+    serving = node._Serving(task, None, None, [Keys({"authorization": "its own"}, None, print)], [])
+    serving._folder = tmp_path / "there"
+    serving._folder.mkdir()
+    line = serving._configure(msgspec.json.encode(config))
+    configured = msgspec.json.decode(line, type=Config)
+
+    assert SECRET.encode() not in told
+    assert configured.target.headers == {"authorization": "its own"}
+    assert configured.ca_file == str(serving._folder / travelling)
+    assert (serving._folder / travelling).read_text() == "certificates"
