@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench picture clean
+.PHONY: demo test check bench soak fuzz picture clean
 
 demo: .venv/installed
 	$(BIN)/ptubench run demo
@@ -17,6 +17,13 @@ check: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/all.py
+
+soak: .venv/dev
+	$(BIN)/python benchmarks/soak.py --duration 1h
+
+# FUZZ: how many times as many examples as in the suite. A hundred times is about half an hour.
+fuzz: .venv/dev
+	FUZZ=$${FUZZ:-100} $(BIN)/python -m pytest --numprocesses auto --maxprocesses 2 tests/test_fuzz_*.py
 
 picture: .venv/installed
 	$(BIN)/python scripts/picture.py

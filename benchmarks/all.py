@@ -3,7 +3,7 @@
     python benchmarks/all.py [--readme] [--quick] [PROGRAM ...]
 
 With `--readme` the results replace those of the same programs in README.md, with date, machine and versions. The machine must
-be otherwise idle: about half an hour for all of them. Ends with 1 if a figure missed its target or could not be measured.
+be otherwise idle: about an hour for all of them. Ends with 1 if a figure missed its target or could not be measured.
 """
 
 import argparse
@@ -28,6 +28,9 @@ PROGRAMS = {
     "million": ("--rounds", "1", "--attempts", "100000"),
     "usage": ("--rounds", "1", "--days", "3"),
     "compare": ("--pairs", "2"),
+    "scaling": ("--rounds", "1", "--duration", "4"),
+    "kills": ("--rounds", "2"),
+    "soak": ("--duration", "20s"),
     "gate": ("--pairs", "2", "--groups", "1"),
 }
 """Each with the options that make it quick, to see that it works; such figures say little."""

@@ -2,19 +2,20 @@
 
     python benchmarks/gate.py [--pairs 100] [--groups 60]
 
-Every run is a stored file of about 2,100 measured calls, made by a simulated deployment on the virtual clock (Poisson arrivals,
+Every run is a stored file of about 2,100 measured calls (or 7,000), made by a simulated deployment on the virtual clock (Poisson arrivals,
 prompts of mean 1,000 and p95 3,000 tokens), and is judged as a user's would be, file against file. Runs of a pair differ in the
 simulator's seed, pairs also in the workload's.
 
 - first token: `ttft.p95: 10%`, without and with a deployment that takes 15 % longer to the first token;
 - refused: `refused.ratio: +1pt`, on a deployment that refuses calls at random, 0.5 % of them, and 0.5 % against 3 %;
 - full bucket: the same rule on PTUs whose bucket is too shallow for some bursts, about 0.5 %, and 0.5 % against 3 %. The arrivals decide how much
-  is refused, so that some pairs differ by less than a point in truth; also with other arrivals in each run of a pair.
+  is refused, so that some pairs differ by less than a point in truth; also with other arrivals in each run of a pair, and with
+  the same ones for half an hour, 7,000 calls.
 
 A false alarm is a failed rule where nothing differs, a miss one that passed where something does. Repeats: one run against one and three
 against three, where the service itself is somewhat faster or slower in each run; how often the interval of the change of `ttft.p95` leaves out
 zero although nothing lasting differs, as it is judged and by resampled blocks of requests alone. Intervals are Wilson's 95 % binomial ones. About
-six minutes on two cores.
+ten minutes on two cores.
 """
 
 import argparse
@@ -44,15 +45,21 @@ from ptubench.workload.model import Class, Fixed, Lognormal, OpenLoop, Stage, Wo
 WORKLOAD = Workload(
     name="gate",
     classes=(Class(prompt=Lognormal(mean=1000, p95=3000), completion=Fixed(tokens=200)),),
-    load=OpenLoop(stages=(Stage(value=4, seconds=600),)),
-    duration=600,
+    load=OpenLoop(stages=()),
+    duration=0,
     warmup=60,
 )
 AMPLE = "gpt-4.1:175"
 AT_RANDOM = "gpt-4.1:1000000,type=standard,demand={}"
 SHALLOW = "gpt-4.1:{},depth=3s"
 SLOWER = 1.15
-TTFT, REFUSED, OTHER, BUCKET = CASES = ("first token", "refused", "full bucket, other arrivals", "full bucket")
+TTFT, REFUSED, OTHER, BUCKET, LONG = CASES = (
+    "first token",
+    "refused",
+    "full bucket, other arrivals",
+    "full bucket",
+    "full bucket, half an hour",
+)
 RULES = {name: "ttft.p95: 10%" if name == TTFT else "refused.ratio: +1pt" for name in CASES}
 DRIFTS = (0.0, 0.05)
 """Standard deviation, on a logarithmic scale, of how fast a service is from run to run."""
@@ -60,13 +67,16 @@ SHAPES = (1, 3)
 """How many runs are held against as many."""
 
 
-def stored(folder: Path, name: str, deployment: str, *, luck: int, seed: int, slower: float = 1.0) -> Path:
+def stored(
+    folder: Path, name: str, deployment: str, *, luck: int, seed: int, slower: float = 1.0, seconds: float = 600
+) -> Path:
     """One run in a file; `luck` is the simulator's seed, `seed` the workload's."""
     options = sim_options.parse(deployment)
     options = msgspec.structs.replace(
         options, seed=luck, latency=options.latency * slower, prefill=options.prefill / slower
     )
-    workload = msgspec.structs.replace(WORKLOAD, seed=seed)
+    load = OpenLoop(stages=(Stage(value=4, seconds=seconds),))
+    workload = msgspec.structs.replace(WORKLOAD, seed=seed, load=load, duration=seconds)
     trial = Trial(workload=workload, options=options, plan=make_plan(workload), salt=f"salt {luck}")
     path = folder / f"{name}-{luck}.jsonl"
     path.write_bytes(b"".join(map(record.encode, lines(trial))))
@@ -98,10 +108,11 @@ def pair(number: int, cases: Sequence[str] = CASES) -> list[tuple[str, bool, dic
         for case in cases:
             good, bad, slower = deployments(case)
             lucks = [1000 * CASES.index(case) + 3 * number + k for k in range(3)]
-            base = stored(folder, "baseline", good, luck=lucks[0], seed=number)
+            seconds = 1800 if case == LONG else 600
+            base = stored(folder, "baseline", good, luck=lucks[0], seed=number, seconds=seconds)
             seeds = (1000 + number, 2000 + number) if case == OTHER else (number, number)
-            same = stored(folder, "same", good, luck=lucks[1], seed=seeds[0])
-            worse = stored(folder, "worse", bad, luck=lucks[2], seed=seeds[1], slower=slower)
+            same = stored(folder, "same", good, luck=lucks[1], seed=seeds[0], seconds=seconds)
+            worse = stored(folder, "worse", bad, luck=lucks[2], seed=seeds[1], slower=slower, seconds=seconds)
             found += [
                 (case, differs, failed([run], [base], RULES[case])) for differs, run in ((False, same), (True, worse))
             ]
@@ -163,7 +174,7 @@ def main() -> None:
             judged = [row for name, other, row in rows if name == case and other is differs]
             wrong = sum(row["passed"] is differs for row in judged)
             what, limit = ("misses", 10) if differs else ("false alarms", 5)
-            if case in (TTFT, REFUSED):
+            if case in (TTFT, REFUSED, LONG):
                 measured = 100 * wrong / len(judged)
                 figures.append(Figure(f"{case}, {what}", measured, limit, " %", told(wrong, len(judged))))
             means = [f"{np.mean([row[name] for row in judged]):.4g}" for name in ("baseline", "measured")]

@@ -160,7 +160,14 @@ def watch(command: Sequence[str], *, cores: Iterable[int] = CORES, terminal: boo
     return Watched(process.returncode, wall, peak[0] / 1024, (output + b"".join(texts)).decode(errors="replace"))
 
 
-def run(workload: str, target: Stub, *, cores: Iterable[int] = CORES, terminal: bool = False) -> Run:
+def run(
+    workload: str,
+    target: Stub,
+    *,
+    options: Sequence[str] = (),
+    cores: Iterable[int] = CORES,
+    terminal: bool = False,
+) -> Run:
     """`ptubench run` of a workload (YAML text) on a stub.
 
     Raises:
@@ -170,7 +177,7 @@ def run(workload: str, target: Stub, *, cores: Iterable[int] = CORES, terminal: 
         file = Path(folder) / "workload.yaml"
         file.write_text(workload, encoding="utf-8")
         where = ("--endpoint", target.endpoint, "--deployment", "stub", "--results", folder)
-        done = watch(ptubench("run", file, *where), cores=cores, terminal=terminal)
+        done = watch(ptubench("run", file, *where, *options), cores=cores, terminal=terminal)
         files = list(Path(folder).glob("*.jsonl"))
         # 4: ptubench finds its own measurement invalid, which is for the figures to show.
         if done.code not in (0, 4) or len(files) != 1:

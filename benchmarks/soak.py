@@ -1,11 +1,13 @@
 """A long run against a server with every fault: memory and descriptors of each process, and whether the books balance.
 
-    python benchmarks/soak.py [--duration 1h]
+    python benchmarks/soak.py [--duration 5m]
 
 200 calls a second to a simulated deployment that plays each of its faults to 1 % of them, the client's impatience set so
 that what stalls ends. Memory (RSS) and open descriptors of parent, workers and simulator are looked at once a second after
-a warm-up; growth is the median of the last third over that of the first. Then every request of the plan must be in the
-file exactly once, and the outcomes must add up. Linux only: it reads /proc.
+a warm-up. Growth is the least of the last third over the least of the first: what is held while an event of 40 MB is on its
+way, or because the machine is busy and more is in flight, is no leak. One descriptor leaked in a thousand calls would be 20 more
+in a worker after five minutes. Then every request of the plan must be in the file exactly once, and the
+outcomes must add up. Linux only: it reads /proc.
 """
 
 import argparse
@@ -106,7 +108,7 @@ def soak(folder: Path, *, duration: float, rate: float, workers: int = 2) -> Soa
             process = subprocess.Popen(command, stdout=out, stderr=err, env=without_targets())
         samples = _watched(process, simulator, results, warmup=min(WARMUP, duration / 4), duration=duration)
         code = process.wait()
-    if code not in (0, 4):
+    if code not in (0, 3, 4):  # a good half of the calls fails, as it should
         raise SystemExit(f"ptubench run ended with {code}: {(folder / 'stderr').read_text(encoding='utf-8')}")
     summary = json.loads((folder / "stdout").read_bytes())
     head, *lines = store.lines(next(results.iterdir()))
@@ -115,7 +117,7 @@ def soak(folder: Path, *, duration: float, rate: float, workers: int = 2) -> Soa
     return Soak(
         code=code,
         requests=summary["metrics"]["requests"],
-        failures=summary["metrics"]["failed"]["kinds"],
+        failures=summary["metrics"]["failed"]["by_kind"],
         planned=head.planned,
         seen=Counter(line.index for line in lines if isinstance(line, record.Attempt | record.Dropped)),
         samples=samples,
@@ -133,7 +135,7 @@ def _watched(
         return samples
     time.sleep(0.5)  # the head is there
     zero = store.read_head(files[0]).clock_start
-    workers = _children(process.pid)
+    workers = children(process.pid)
     names = {"parent": process.pid, **{f"worker {n + 1}": pid for n, pid in enumerate(workers)}, "simulator": simulator}
     while process.poll() is None and (now := time.perf_counter() - zero) < duration:
         if now >= warmup:
@@ -143,7 +145,7 @@ def _watched(
     return samples
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     """The processes that a process has started."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
 
@@ -153,16 +155,16 @@ def _sample(pid: int, now: float) -> Sample:
     return Sample(now, pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(os.listdir(f"/proc/{pid}/fd")))  # noqa: PTH208 - names only
 
 
-def growth(values: list[float]) -> float:
-    """The median of the last third over that of the first, in percent beyond it."""
+def least(values: list[float]) -> tuple[float, float]:
+    """The least of the first third and of the last."""
     third = max(1, len(values) // 3)
-    return (median(values[-third:]) / median(values[:third]) - 1) * 100
+    return min(values[:third]), min(values[-third:])
 
 
 def main() -> None:
     """Read the command line, run, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--duration", type=units.duration, default=3600.0, help="such as 10m (default: 1h)")
+    parser.add_argument("--duration", type=units.duration, default=300.0, help="such as 10m (default: 5m)")
     parser.add_argument("--rate", type=float, default=200.0, help="calls a second")
     options = parser.parse_args()
     say(f"soak.py: {options.rate:g} calls a second for {units.duration_text(options.duration)}, {len(FAULTS)} faults")
@@ -172,8 +174,9 @@ def main() -> None:
     for name, samples in found.samples.items():
         memory, descriptors = [s.memory_mb for s in samples], [float(s.descriptors) for s in samples]
         rows.append((name, *(number(of(v)) for v in (memory, descriptors) for of in (min, median, max))))
-        figures.append(Figure(f"memory of the {name}, growth", growth(memory), 5.0, " %"))
-        figures.append(Figure(f"descriptors of the {name}, growth", growth(descriptors), 5.0, " %"))
+        (before, after), (fewer, more) = least(memory), least(descriptors)
+        figures.append(Figure(f"memory of the {name}, growth", (after / before - 1) * 100, 5.0, " %"))
+        figures.append(Figure(f"descriptors of the {name}, growth", more - fewer, 5.0))
     figures.append(Figure("requests not in the file exactly once", found.astray, 0.0))
     figures.append(Figure("outcomes that do not add up", found.unbalanced, 0.0))
     counted = ", ".join(f"{found.requests[name]:,} {name}" for name in OUTCOMES)

@@ -170,13 +170,19 @@ def prepare(options: RunOptions, env: Mapping[str, str], *, azure: rest.Access |
                     _unknown_model(target, known),
                     fit.small_limit(plan, target.model),
                     *rules.doubts(workload, plan, target.model, runs=options.repeat),
-                    None if options.on else doctor.doubt(plan, target.model, workers, env),
                 ),
             )
         ),
         beside=beside,
         whole_minute=options.azure.monitor and workload.warmup_rule == "fixed",
     )
+
+
+def beyond_this_machine(prepared: Prepared, env: Mapping[str, str]) -> str | None:
+    """That the load is more than `ptubench doctor` has measured here, in a sentence; None where it is not, or nothing is known."""
+    if prepared.options.on is not None:
+        return None  # other machines make it
+    return doctor.doubt(prepared.plan, prepared.target.model, prepared.workers, env)
 
 
 def dry_run(prepared: Prepared) -> dict[str, Any]:

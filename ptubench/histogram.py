@@ -5,7 +5,10 @@ the relative error is at most sqrt(BASE) − 1 < 1 %. Values below MIN (1 µs) a
 """
 
 import math
+from array import array
 from collections.abc import Mapping
+
+import numpy as np
 
 MIN = 1e-6
 BASE = 1.0198
@@ -16,6 +19,13 @@ _SHIFT = -math.log(MIN) * _SCALE
 def bucket(seconds: float) -> int:
     """The bucket of a time in seconds."""
     return int(math.log(seconds) * _SCALE + _SHIFT) if seconds > MIN else 0
+
+
+def counts(seconds: "array[float]") -> dict[int, int]:
+    """How many of these times (`array("d")`) lie in each bucket that has any."""
+    times = np.maximum(np.frombuffer(seconds, np.float64), MIN)
+    found = np.bincount((np.log(times) * _SCALE + _SHIFT).astype(np.int64).clip(0))
+    return {int(index): int(found[index]) for index in np.flatnonzero(found)}
 
 
 def middle(index: int) -> float:

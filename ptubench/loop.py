@@ -15,9 +15,12 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         import uvloop  # noqa: PLC0415 - not on Windows
 
         factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.get_loop().set_exception_handler(_say_once())
-        return runner.run(main)
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.get_loop().set_exception_handler(_say_once())
+            return runner.run(main)
+    finally:
+        main.close()  # where a signal came before it began, Python would warn of it
 
 
 def _say_once() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:

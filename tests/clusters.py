@@ -33,6 +33,10 @@ class Cluster:
     def address(self) -> str:
         return json.loads(self.file.read_text())["address"]
 
+    def listens(self) -> bool:
+        """Whether the scheduler has told its address, all of it."""
+        return self.file.exists() and self.file.read_text().rstrip().endswith("}")
+
     def start(self, line: str, *more: str, name: str, **other: str) -> subprocess.Popen:
         """Start a line of the page, with some of its words others."""
         program, *words = shlex.split(line)
@@ -79,7 +83,7 @@ def cluster(folder: Path, workers: int) -> Iterator[Cluster]:
     found = Cluster(folder)
     found.scheduler = found.start(SCHEDULER, "--scheduler-file", str(found.file), name="scheduler", **{PORT: "0"})
     try:
-        until(found.file.exists, found.said)
+        until(found.listens, found.said)
         found.add_workers(workers)
         yield found
     finally:

@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+import tempfile
+from pathlib import Path
 
 # A run is several interpreters: where compiled modules may not be kept each of them would compile all of ours anew.
 sys.dont_write_bytecode = False
@@ -14,3 +16,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 # In a shell's background Ctrl-C is ignored, and would be by all that the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What `ptubench doctor` once measured here must not have a word in a test.
+os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / f"ptubench-no-cache-{os.getpid()}")
+os.environ.pop("LOCALAPPDATA", None)

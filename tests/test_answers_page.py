@@ -11,7 +11,7 @@ from ptubench import capacity_run
 from ptubench.capacity_run import CapacityOptions
 from ptubench.cli import main
 from ptubench.commands import RunOptions
-from ptubench.page import answers
+from ptubench.page import alias, answers
 from ptubench.ptu import prices
 from ptubench.search.folder import finish
 from ptubench.size import answer as sizes
@@ -103,6 +103,44 @@ def test_names_of_others_are_text_in_the_page_of_an_answer(searched):
     assert "{{7*7}}" in page
 
 
+def test_under_other_names_no_answer_says_whose_it_is(searched, sized):
+    said = "what is at contoso.openai.azure.com is in /home/jdoe/x"
+    target = searched["target"] | {
+        "kind": "azure",
+        "endpoint": "https://contoso.openai.azure.com",
+        "url": "https://contoso.openai.azure.com/openai/v1/chat/completions",
+        "deployment": "contoso-prod",
+    }
+    found = searched | {
+        "target": target,
+        "notes": ["contoso-prod was cut"],
+        "fault": said,
+        "folder": "results/jdoe/contoso",
+    }
+    reckoned = sized | {"caveats": [said], "warnings": [said]}
+    pages = [answers.capacity(found, alias=True), answers.size(reckoned, alias=True)]
+
+    assert [name for name in ("contoso", "jdoe") for page in pages if name in page] == []
+    assert "deployment-1" in pages[0]
+    assert "search-1" in pages[0]
+
+
+def test_histories_and_runs_lose_their_names():
+    found = alias.aliased_answer({"usage": {"source": "jdoe.csv"}, "calibration": {"file": "jdoe.jsonl"}})
+
+    assert found["usage"]["source"] == "history-1"
+    assert found["calibration"]["file"] == "run-1"
+
+
+@pytest.mark.parametrize("command", [("compare", "a", "b"), ("size", "chat"), ("capacity", "chat"), ("report", "a")])
+def test_other_names_are_for_a_page(monkeypatch, capfd, command):
+    code, _, err = called(monkeypatch, capfd, *command, "--alias")
+
+    assert code == 2
+    assert "go" in err
+    assert "with --html only" in err
+
+
 def test_size_writes_the_page_beside_what_it_prints(monkeypatch, capfd, tmp_path):
     file = tmp_path / "size.html"
     options = ("size", "chat", "--model", "gpt-4.1", "--no-simulation", "--html", file)
@@ -140,8 +178,8 @@ def test_the_folder_of_a_search_is_shown_again(monkeypatch, capfd, searched, fol
         ('{"schema_version": 99}', (), "the answer of another version of ptubench"),
         ('{"schema_version": 1}', (), "its answer was changed, and can't be read any more"),
         ('{"schema_version": 1}', ("--html", "x.html"), "its answer was changed, and can't be read any more"),
-        ('{"schema_version": 1}', ("--format", "csv"), "goes with --html and --json only"),
-        ('{"schema_version": 1}', ("--alias",), "goes with --html and --json only"),
+        ('{"schema_version": 1}', ("--format", "csv"), "goes with --html, --alias and --json only"),
+        ('{"schema_version": 1}', ("--alias",), "--alias: goes with --html only"),
     ],
 )
 def test_a_folder_that_has_no_answer_is_one_sentence(monkeypatch, capfd, tmp_path, case):

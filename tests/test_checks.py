@@ -70,6 +70,7 @@ NO_RULE = " is not a rule; write a metric, one of < <= > >=, and a value, such a
         ("ttft.p59 <= 1s", ": unknown metric `ttft.p59`; did you mean `ttft.p95`?"),
         ("TTFT_p95 <= 1s", ": unknown metric `TTFT_p95`; did you mean `ttft.p95`?"),
         ("p95 <= 1s", ": unknown metric `p95`; did you mean `ttft.p95`?"),
+        ("ttft <= 1s", ": unknown metric `ttft`; did you mean `ttft.p95`?"),
         ("refused <= 1%", ": unknown metric `refused`; did you mean `refused.ratio`?"),
         ("requests.ok >= many", ": `many` is not a number; write one such as 200, 0.5, 200k or 1.5M"),
     ],

@@ -105,6 +105,7 @@ def folder(tmp_path, monkeypatch):
         monkeypatch.setenv(f"AZURE_OPENAI_{name}", value)
     for text in blocks(README, "yaml"):
         Path(text.split()[1]).write_text(text, encoding="utf-8")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     usage = "minute,requests,prompt_tokens,cached_tokens,completion_tokens\n2026-11-20T10:00,60,60000,0,12000\n"
     Path("usage.csv").write_text(usage, encoding="utf-8")
     Path("ours.csv").write_bytes((ROOT / "workloads/trace.csv").read_bytes())
@@ -239,7 +240,7 @@ def test_every_option_is_somewhere_in_the_docs():
     commands = get_command(app).commands
     asked = (
         option
-        for name in ("run", "size", "capacity", "report", "compare", "check", "init")
+        for name in ("run", "size", "capacity", "report", "compare", "check", "doctor", "init")
         for given in commands[name].params
         for option in given.opts
     )

@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from ptubench import commands, record
 from ptubench.cli.main import app
+from ptubench.doctor import step
 from ptubench.engine.run import Outcome
 from ptubench.errors import Exit
 from ptubench.results import store
@@ -27,6 +28,7 @@ from ptubench.workload.resolve import resolve
 from running import call
 from simulated import simulated
 from test_docs import SHOWN, TEXTS, blocks, folder, spans
+from test_doctor import as_if
 
 __all__ = ["folder"]
 
@@ -146,6 +148,7 @@ def runnable(line, sim, runs):
 def test_commands_in_the_docs_do_what_they_are_shown_for(line, sim, runs, monkeypatch, capsys):
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", f"{sim.url}/openai/v1/")
     monkeypatch.setattr(commands, "run_order", on_virtual_clock)
+    monkeypatch.setattr(step, "play", as_if(2000, 80_000))
     code = call(*runnable(line, sim, runs))
     err = capsys.readouterr().err
 

@@ -208,13 +208,13 @@ def test_a_missing_key_is_a_row_and_the_way_is_looked_at_all_the_same(monkeypatc
     assert not server.log
 
 
-@pytest.mark.parametrize(("ahead", "said"), [(-90, "90 s ahead of"), (3600, "behind the service's")])
+@pytest.mark.parametrize(("ahead", "said"), [(-90, " s ahead of the service's"), (3600, " s behind the service's")])
 def test_a_clock_that_is_off_is_a_warning(ahead, said):
     with dated(ahead) as server:
         found, passed = look(server.base)
 
     assert passed
-    assert said.replace("90 s", "").strip() in found["clock"]["seen"]
+    assert found["clock"]["seen"].endswith(said)
     assert found["clock"]["status"] == "warning"
     assert "NTP" in found["clock"]["way_out"]
 
@@ -238,7 +238,7 @@ def test_another_model_than_was_said_is_a_warning():
 class Sign:
     """A credential that gives a token, or the reason why not."""
 
-    def __init__(self, fault=None):
+    def __init__(self, fault=None) -> None:
         self.fault = fault
         self.asked = []
 
@@ -302,7 +302,7 @@ def test_addresses_are_called_private_or_public(monkeypatch):
 class Secured:
     """A connection whose certificate ends then."""
 
-    def __init__(self, end):
+    def __init__(self, end) -> None:
         self.end = end
 
     def version(self):
@@ -359,7 +359,7 @@ MEASURED = {
     "machine": {"host": "h", "cores": 2, "system": "Linux", "ptubench": "0", "python": "3"},
     "load_average": None,
     "open_files": None,
-    "limits": {"ttft_error_p99": 0.05, "lag_p99": 0.005},
+    "limits": {"ttft_error_p99": 0.05, "lag_p99": 0.005, "cpu": 0.8},
     "workers": [],
     "ptu": [],
 }
@@ -389,7 +389,7 @@ def test_a_target_of_the_environment_is_looked_at(call, monkeypatch):
         code, out, _ = call("doctor")
 
     assert code == 0
-    assert "endpoint by AZURE_OPENAI_ENDPOINT" in out
+    assert "endpoint by AZURE_OPENAI_ENDPOINT" in " ".join(out.split())
     assert "the target is in order" in out
 
 
@@ -419,7 +419,7 @@ def test_the_table_has_the_way_out_under_its_row_and_shows_texts_of_others_as_te
     assert shown(report.target(found)).splitlines() == [
         "Target d",
         "dns  ok      r.example is 20.42.1.7 (public)",
-        "key  failed  no?[2J",
+        "key  failed  no\N{REPLACEMENT CHARACTER}[2J",
         "             set it",
         "the target is not in order",
         "",

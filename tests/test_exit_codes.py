@@ -289,7 +289,8 @@ def start(*arguments, **how):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "COLUMNS": "80"},
+        # No compiled modules: one that is cut by the limit of a test would stay.
+        env={**os.environ, "COLUMNS": "80", "PYTHONDONTWRITEBYTECODE": "1"},
         start_new_session=True,
         **how,
     )

@@ -15,14 +15,19 @@ import runs
 from azure_server import ACCOUNT, NAME, FakeCredential
 from fuzzing import changed, fuzzed, spoilt
 from ptubench import record
+from ptubench.analysis import slim
 from ptubench.analysis.summary import summarize
 from ptubench.azure import arm, history, monitor, rest
+from ptubench.compare.runs import compare
 from ptubench.errors import PtubenchError, UsageError
+from ptubench.gate.document import check, of_summary
 from ptubench.load import messages, traces
 from ptubench.load.plan import make_plan
+from ptubench.page.runs import of_files
 from ptubench.ptu import prices
-from ptubench.report import export, markdown, table, text
+from ptubench.report import export, github, junit, markdown, table, text
 from ptubench.results import store
+from ptubench.size import measured
 from ptubench.stream.responses import as_input
 from ptubench.usage import csv_file
 from ptubench.workload import read as workload
@@ -218,6 +223,7 @@ LINES = [
     ),
     runs.end(unsent=2, problems=("x",)),
 ]
+WHOLE = b"".join(map(record.encode, LINES))
 PLAIN = [msgspec.json.decode(record.encode(line)) for line in LINES]
 
 
@@ -232,9 +238,30 @@ def check_run_file(path):
     console = text.console()
     with console.capture():
         console.print(table.render(summary))
-    markdown.of_run(summary)
+    document = of_summary(summary)
+    junit.junit(document)
+    github.annotations(document)
+    markdown.of_check(document, [summary])
     export.timeline(store.read_head(path), summary)
     "".join(export.attempts(store.lines(path), summary["run"]["window_s"]))
+
+
+def check_made_of(path):
+    """What takes longer: another file, a page, a comparison with a good run, what it tells of its deployment."""
+    small = path.with_name("small.jsonl")
+    small.unlink(missing_ok=True)
+    good = written(WHOLE.replace(b'"run_id":"known"', b'"run_id":"other"'), "good.jsonl")
+    for make in (
+        lambda: slim.write(path, small),
+        lambda: of_files([path], prices.shipped(), alias=True),
+        lambda: compare([good, path], prices.shipped(), force=True),
+        lambda: check([path], baseline=[good], rules=["ttft.p95 <= 1s"]),
+        lambda: measured.read(path, model="gpt-4.1", ratio=None),
+    ):
+        try:
+            make()
+        except PtubenchError as refused:
+            check_sentence(refused)
 
 
 @given(spoilt(PLAIN, least=1))
@@ -244,7 +271,11 @@ def test_a_run_file_of_any_values_is_read_or_refused(lines):
     check_run_file(written(data, "values.jsonl"))
 
 
-WHOLE = b"".join(map(record.encode, LINES))
+@given(spoilt(PLAIN, least=1))
+@fuzzed(4)
+def test_whatever_is_made_of_a_run_file_of_any_values_is_made_or_refused(lines):
+    data = b"".join(msgspec.json.encode(line) + b"\n" for line in (lines if isinstance(lines, list) else [lines]))
+    check_made_of(written(data, "made.jsonl"))
 
 
 @given(st.one_of(changed(WHOLE), st.binary(max_size=100)))

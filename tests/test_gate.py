@@ -133,7 +133,11 @@ def test_a_regression_is_a_metric_and_how_much_worse_it_may_be(text, amount, rel
         ("ttft.p95:", "is no regression; write a metric, a colon"),
         ("tftt.p95: 10%", "unknown metric `tftt.p95`; did you mean `ttft.p95`?"),
         ("tttf: 10%", "unknown metric `tttf`; "),
-        ("ttft.mean: 10%", "the change of `ttft.mean` has no interval; `ttft."),
+        ("TTFT.P95: 10%", "unknown metric `TTFT.P95`; did you mean `ttft.p95`?"),
+        ("p95: 10%", "unknown metric `p95`; did you mean `ttft.p95`?"),
+        ("ttft: 10%", "unknown metric `ttft`; did you mean `ttft.p95`?"),
+        ("ttft.p59: 10%", "unknown metric `ttft.p59`; did you mean `ttft.p95`?"),
+        ("ttft.mean: 10%", "the change of `ttft.mean` has no interval; `ttft.p50` has one"),
         ("gap.p95: 10%", "the change of `gap.p95` has no interval; `tbt.p95` has one"),
         ("refused.count: 10", "the change of `refused.count` has no interval; `refused.ratio` has one"),
         ("requests.failed: 10", "the change of `requests.failed` has no interval; `failed.ratio` has one"),
@@ -152,6 +156,12 @@ def test_what_is_no_regression_is_one_sentence_with_the_way_out(text, sentence):
 
     assert str(raised.value).startswith(f"--regression: `{text}`")
     assert sentence in str(raised.value)
+
+
+@pytest.mark.parametrize(("metric", "unit"), [("ttft.p95", "%"), ("ttft.p95", "ms"), ("refused.ratio", "pt")])
+def test_a_tolerance_that_nothing_could_exceed_is_refused(metric, unit):
+    with pytest.raises(UsageError, match="is too large; nothing could exceed it"):
+        parse(f"{metric}: {'9' * 400}{unit}", where="--regression")
 
 
 def test_every_metric_that_can_be_held_says_which_way_is_better_and_takes_an_amount():
@@ -251,11 +261,11 @@ def test_a_regression_is_found_and_better_is_none(plain, worse):
 def test_what_can_not_be_judged_fails_and_says_why(plain):
     never, few = made(4, unanswered=60), made(5, count=60)
     cases = [
-        (never, plain, False, "unanswered: it lands on requests that were never answered"),
-        (never, made(6, unanswered=60), False, "unanswered: it lands on requests that were never answered"),
-        (plain, never, True, "the baseline: unanswered: it lands on requests that were never answered"),
-        (few, plain, False, "60 values, 72 are needed"),
-        (plain, few, False, "the baseline: 60 values, 72 are needed"),
+        (never, plain, False, "unanswered: 67 of 200 requests were never answered"),
+        (never, made(6, unanswered=60), False, "unanswered: 67 of 200 requests were never answered"),
+        (plain, never, True, "the baseline: unanswered: 67 of 200 requests were never answered"),
+        (few, plain, False, "withheld: p95 needs 72 measured calls and there are 60"),
+        (plain, few, False, "the baseline: withheld: p95 needs 72 measured calls and there are 60"),
     ]
     for run, base, passed, why in cases:
         (row,) = held(run, base, HELD)
@@ -270,7 +280,21 @@ def test_a_change_that_chance_explains_passes_and_it_is_said(plain):
 
     assert row["passed"]
     assert row["measured"] > row["limit"]
-    assert row["why"] == "beyond the tolerance, but its interval holds no change"
+    assert row["why"] == "beyond the tolerance, but chance may explain it: the interval of the change includes 0"
+
+
+def test_a_baseline_beside_which_nothing_could_fail_passes_and_it_is_said(plain, same):
+    lost = made(9, refused=COUNT)
+    rows = held(plain, lost, "refused.ratio: +1pt", "rpm.completed: 5%") + held(
+        plain, same, "slo.ratio: 1pt", "rpm.completed: 100%"
+    )
+
+    assert [(row["passed"], row["why"]) for row in rows] == [
+        (True, "beside this baseline no value could fail"),
+        (True, "beside this baseline no value could fail"),
+        (False, "not measured"),
+        (True, "beside this baseline no value could fail"),
+    ]
 
 
 # --- repeats ----------------------------------------------------------------------------------------------------------
@@ -340,6 +364,15 @@ def test_repeats_of_other_seeds_are_drawn_each_by_itself(plain):
         assert found.low <= 0 <= found.high
 
 
+def test_a_baseline_of_another_seed_is_said_since_its_requests_are_others(plain, same):
+    said_, silent = (document.judge([plain], [], [base], [parse(HELD, where="")]) for base in (made(11, seed=1), same))
+
+    assert said_["notes"] == [
+        "requests can't be paired, so only a larger change can be told from chance: the seeds differ (1 and 0)"
+    ]
+    assert silent["notes"] == []
+
+
 def test_copies_of_a_run_make_nothing_surer(plain, worse):
     once, thrice = (Against(Pool((plain,) * times), Pool((worse,) * times)) for times in (1, 3))
 
@@ -361,6 +394,12 @@ def test_each_run_of_repeats_is_shown_with_their_spread(plain, same):
 
     assert row["by_run"] == values
     assert row["spread"] == pytest.approx(np.std(values, ddof=1))
+
+
+def test_a_rule_that_is_given_twice_is_judged_once(plain):
+    found = document.judge([plain], [f" {RULE}", RULE.replace(" <= ", "  <=  "), "ttft.p50 <= 1s"])
+
+    assert [row["rule"] for row in found["checks"]] == [RULE, "ttft.p50 <= 1s"]
 
 
 def test_rules_of_repeats_are_those_of_all_their_workloads_each_once(plain):

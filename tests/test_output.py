@@ -1,5 +1,6 @@
 """Files that an option names: whole or not at all, and said to be impossible before anything is measured."""
 
+import gzip
 import os
 import stat
 import threading
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import runs
+from ptubench import record
 from ptubench.errors import MeasurementLost, UsageError
 from ptubench.results import output
 
@@ -73,6 +76,18 @@ def test_a_place_that_cannot_be_written_is_one_sentence(place, why, tmp_path):
     assert str(caught.value) == (
         f"--junit {tmp_path / place}: can't be written ({why}); name a file in a folder that can be written to"
     )
+
+
+@pytest.mark.parametrize("name", ["run.jsonl", "run.jsonl.gz"])
+def test_a_run_file_is_never_written_over(name, tmp_path):
+    path = tmp_path / name
+    with gzip.open(path, "wb") if name.endswith(".gz") else path.open("wb") as file:
+        file.write(record.encode(runs.head()))
+    with pytest.raises(UsageError) as caught:
+        output.check_writable(path, "--junit")
+
+    assert str(caught.value) == f"--junit {path}: is a run file, which would be lost; name another file"
+    output.check_writable(path, "--slim", over_run=True)
 
 
 def test_a_full_disk_is_one_sentence():

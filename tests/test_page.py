@@ -487,6 +487,13 @@ def test_ids_are_unique_and_every_reference_finds_its_own(tmp_path):
     assert {*named, *linked} <= set(ids)
 
 
+def test_what_is_typed_looks_so_and_options_are_not_broken(tmp_path):
+    run = run_file(tmp_path, warnings=("say `run --place X` or --place <Y>, well-known--as-it-is",))
+    text = document.render(page([run], prices.shipped()))
+
+    assert '<code>run --place X</code> or <code class="option">--place</code> &lt;Y&gt;, well-known--as-it-is' in text
+
+
 def test_a_terminals_table_becomes_one_of_the_page(tmp_path):
     table = sheet("Calls", "count")
     table.add_row(Text("ok"), Text("1,234"))
@@ -663,10 +670,30 @@ def test_other_names_change_no_figure(tmp_path):
     assert summary_of(other)["validity"] == summary_of(run)["validity"]
 
 
-def test_traces_lose_their_names(tmp_path):
-    (found,) = alias.aliased([run_file(tmp_path, load=Trace(file="acme.csv", format="azure"))])
+def test_traces_and_clients_lose_their_names(tmp_path):
+    (found,) = alias.aliased([run_file(tmp_path, load=Trace(file="acme.csv", format="azure"), client="acme.bots:ask")])
 
     assert found.head.workload.load.file == "trace-1.csv"
+    assert found.head.workload.client == "client-1:function"
+
+
+@pytest.mark.parametrize(
+    ("said", "other"),
+    [
+        ("proxy.acme.example:3128 refused, acme.privatelink.openai.azure.com too", "(a host) refused, (a host) too"),
+        ("fd12:3456:789a::1 and fe80:0:0:0:1:2:3:4", "(an address) and (an address)"),
+        ("ask jdoe@acme.example.", "ask (a mail address)."),
+        (r"\\\\acme\share\x, ~jdoe/.ssh/id and C:\Users\jdoe", "(a path), (a path) and (a path)"),
+        ("results/jdoe/run.jsonl: torn", "(a path): torn"),
+        (
+            "`refused.ratio` at 10:30:00 of gpt-4.1:50, 240 calls/min",
+            "`refused.ratio` at 10:30:00 of gpt-4.1:50, 240 calls/min",
+        ),
+        ("utilization.simulated.peak_minute <= 90%", "utilization.simulated.peak_minute <= 90%"),
+    ],
+)
+def test_free_texts_lose_what_looks_like_a_place(said, other):
+    assert alias.Names().text(said, public=frozenset()) == other
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

@@ -90,6 +90,25 @@ def test_what_can_not_be_written_is_said_before_any_load(command, option, call, 
     assert not Path("results").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--junit", "run.jsonl.gz"), "--junit run.jsonl.gz: is a run file, which would be lost; name another file"),
+        (
+            ("--markdown", "run.jsonl.gz"),
+            "--markdown run.jsonl.gz: is a run file, which would be lost; name another file",
+        ),
+        (("--junit", "x", "--markdown", "./x"), "--markdown x: is the file of --junit; name another one"),
+    ],
+)
+def test_nothing_is_written_over_a_run_or_over_each_other(options, said, call):
+    Path("run.jsonl.gz").write_bytes(EXAMPLE.read_bytes())
+    code, out, err = call("check", "run.jsonl.gz", *options)
+
+    assert (code, out, err) == (Exit.USAGE, "", f"error: {said}\n")
+    assert Path("run.jsonl.gz").read_bytes() == EXAMPLE.read_bytes()
+
+
 def test_outside_of_github_actions_its_option_is_one_sentence(call, monkeypatch):
     monkeypatch.delenv(VARIABLE)
     code, out, err = call("run", "short.yaml", "--simulate", "gpt-4.1:50", "--github")
@@ -112,10 +131,13 @@ def test_outside_of_github_actions_its_option_is_one_sentence(call, monkeypatch)
     ],
 )
 def test_an_error_is_told_to_the_pipeline_too(command, code, kind, call):
-    found, _, err = call(*command, "--junit", "junit.xml", "--github")
+    Path("report.md").write_text("of the run before")
+    found, _, err = call(*command, "--junit", "junit.xml", "--markdown", "report.md", "--github")
     (told,) = filter(None, map(read, err.splitlines()))
 
     assert found == code
     assert told[:2] == ("error", {"title": "ptubench"})
     assert err.splitlines()[-1] == f"error: {told[2]}"
     assert cases(Path("junit.xml").read_text())["verdict"].get("type") == kind
+    assert Path("report.md").read_text().startswith("## ❌ ptubench\n\n")
+    assert Path("step.md").read_text().startswith(Path("report.md").read_text())

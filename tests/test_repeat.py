@@ -48,15 +48,18 @@ def test_repeats_send_the_same_requests_with_other_texts_and_are_judged_as_one(t
     assert all(run["file"] in err for run in found["runs"])
 
 
-def test_a_signal_ends_the_repeats_and_what_was_made_is_judged(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_repeats_and_what_was_made_is_judged(number, tmp_path):
+    """Also one that comes between two runs, while no load is on."""
     with start(tmp_path, "--repeat", "50") as process:
         for line in process.stderr:
             if line.startswith("run 2 of 50"):
                 break
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        process.send_signal(number)
+        out, told = process.communicate(timeout=60)
     found = json.loads(out)
 
+    assert "Warning" not in told
     assert process.returncode == found["exit_code"] == 130
     assert found["runs"][0]["ended"] == "completed"
     assert len(found["runs"]) <= 2

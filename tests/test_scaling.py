@@ -9,7 +9,9 @@ import sys
 import time
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
+import distributed
 import msgspec
 import numpy as np
 import pytest
@@ -381,12 +383,20 @@ def test_only_a_node_itself_adds_its_secrets_and_its_files_to_what_its_process_i
     )
     task = msgspec.msgpack.decode(told, type=node.Task)
     serving = node._Serving(task, None, None, [Keys({"authorization": "its own"}, None, print)], [])
-    serving._folder = tmp_path / "there"
-    serving._folder.mkdir()
-    line = serving._configure(msgspec.json.encode(config))
-    configured = msgspec.json.decode(line, type=Config)
+    configured = msgspec.json.decode(serving._configure(msgspec.json.encode(config)), type=Config)
+    travelled = Path(configured.ca_file)
+    content = travelled.read_text()
+    serving._clear()
 
     assert SECRET.encode() not in told
     assert configured.target.headers == {"authorization": "its own"}
-    assert configured.ca_file == str(serving._folder / travelling)
-    assert (serving._folder / travelling).read_text() == "certificates"
+    assert (travelled.name, content) == (travelling, "certificates")
+    assert not travelled.parent.exists()
+
+
+def test_a_worker_s_only_certificate_is_also_a_client_s():
+    named = distributed.Security(tls_ca_file="ca", tls_worker_cert="cert", tls_worker_key="key")
+    both = distributed.Security(tls_client_cert="mine", tls_client_key="my key", tls_worker_cert="cert")
+
+    assert (node._security(named).tls_client_cert, node._security(named).tls_client_key) == ("cert", "key")
+    assert (node._security(both).tls_client_cert, node._security(both).tls_client_key) == ("mine", "my key")

@@ -54,6 +54,24 @@ def test_a_stream_is_sent_as_its_log_says():
     assert (json.loads(stats)["due"], json.loads(stats)["sent"]) == (5, 5)
 
 
+def test_no_more_is_sent_than_the_request_asks_for():
+    with stub("--tokens", "5", "--rate", "1000", "--ttft", "0") as (_, port):
+        _, body = ask(port, "POST", "/v1/chat/completions", b'{"stream":true,"max_completion_tokens":2}')
+        _, log = ask(port, "GET", "/log")
+        _, stats = ask(port, "GET", "/stats")
+
+    assert json.loads(log)["n"] == json.loads(stats)["due"] == json.loads(stats)["sent"] == 2
+    assert b'"completion_tokens":2' in body
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere connections are not spread")
+def test_several_share_a_port_and_name_their_requests_apart():
+    with stub("--share", "--name", "a") as (_, port), stub("--share", "--name", "b", "--port", str(port)):
+        names = {ask(port, "POST", "/", b"{}")[0]["x-request-id"][0] for _ in range(40)}
+
+    assert names == {"a", "b"}
+
+
 def test_nothing_leaves_before_it_is_due():
     with stub("--tokens", "20", "--rate", "200", "--ttft", "0.02") as (_, port):
         ask(port, "POST", "/", b'{"stream":true}')

@@ -55,6 +55,8 @@ def parse(text: str, *, where: str) -> Rule:
             f"{where}: `{rule.text}`: an abort rule says what must hold, as a check does; to stop where it does not, "
             f"write `{turned}`"
         )
+    if not checks.holds(rule, 0.0):
+        raise UsageError(f"{where}: `{rule.text}`: every run would be aborted; write a limit above 0, or `<= 0`")
     return rule
 
 

@@ -91,8 +91,8 @@ class Rule:
 
 
 def wanted(texts: Sequence[str]) -> tuple[tuple[str, ...], bool]:
-    """The rules that a run is judged by, and whether that is the default because none was given."""
-    return (tuple(texts), False) if texts else ((DEFAULT,), True)
+    """The rules that a run is judged by, each once, and whether that is the default because none was given."""
+    return (tuple(dict.fromkeys(" ".join(text.split()) for text in texts)), False) if texts else ((DEFAULT,), True)
 
 
 def parse(text: str, *, where: str) -> Rule:
@@ -237,19 +237,22 @@ def _unit(metric: str, where: str, text: str) -> str:
     mapping, _, key = metric.rpartition(".")
     if mapping in names.OPEN and names.OPEN[mapping].fullmatch(key):
         return "count"
-    meant = _nearest(metric.lower())
+    meant = nearest(metric, names.suggestions())
     hint = f"did you mean `{meant}`?" if meant else "docs/metrics.md lists all of them"
     rule = shown(text, most=_LONGEST)
     raise UsageError(f"{where}: `{rule}`: unknown metric `{shown(metric)}`; {hint}")
 
 
-def _nearest(word: str) -> str | None:
-    """The path that was probably meant."""
-    if word in names.STATISTICS:
-        return f"ttft.{word}"
+def nearest(metric: str, known: Sequence[str]) -> str | None:
+    """Which of the known paths was probably meant; None if none is near."""
+    word = metric.lower()
+    # A percentile of nothing, and nothing but a distribution.
+    meant = [path for path in (word, f"ttft.{word}", f"{word}.p95") if path in known]
+    if meant:
+        return meant[0]
     name = word.rpartition(".")[0]
-    known = [path for path in names.suggestions() if name not in names.DISTRIBUTIONS or path.startswith(f"{name}.")]
-    close = get_close_matches(word, known, n=6, cutoff=0.5)
+    of_it = [path for path in known if name not in names.DISTRIBUTIONS or path.startswith(f"{name}.")]
+    close = get_close_matches(word, of_it, n=6, cutoff=0.5)
     # Of p50, p90, p95 and p99 p59 is as near to one as to another, but two digits are easily swapped.
     swapped = [path for path in close if sorted(path) == sorted(word)]
     return next(iter(swapped or close), None)
@@ -268,11 +271,11 @@ def _find(metric: str, metrics: Mapping[str, Any]) -> tuple[float | None, Any, s
     value = holder.get(key)
     intervals = holder.get("ci95")
     interval = intervals.get(key) if isinstance(intervals, Mapping) else intervals if key == "ratio" else None
-    return value, interval, None if value is not None else _missing(holder, key)
+    return value, interval, None if value is not None else missing(holder, key)
 
 
-def _missing(holder: Mapping[str, Any], statistic: str) -> str:
-    """Why a number is None."""
+def missing(holder: Mapping[str, Any], statistic: str) -> str:
+    """Why a number is None: of a distribution, or of what has no counts."""
     of, count = holder.get("of"), holder.get("count")
     if of is None or count is None:
         return "not measured"

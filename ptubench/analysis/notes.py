@@ -110,10 +110,15 @@ def _of_capacity(
     run: Run, metrics: dict[str, Any], *, window: Window, capacity: Capacity | None
 ) -> Iterator[tuple[str, str]]:
     """Where the capacity is not what it seems: a bucket that was idle before, or another model than was named."""
-    first, used = metrics["throttled"]["first_s"], metrics["tpm"]["of_published"]
-    late = first is not None and first > window[0] + _BUSY * (window[1] - window[0])
-    if capacity is not None and used is not None and used > _FULL and (late or first is None):
-        when = f"the first 429 came {seconds_text(first)} into the run" if first is not None else "no 429 came"
+    used = metrics["tpm"]["of_published"]
+    # What was spilled came without a 429, but no less from a bucket that was full.
+    spilled = run.attempts.sent[run.attempts.spilled]
+    firsts = {"429 came": metrics["throttled"]["first_s"], "call was spilled": min(spilled, default=None)}
+    told = [(at, what) for what, at in firsts.items() if at is not None]
+    first, what = min(told, default=(None, ""))
+    late = first is None or first > window[0] + _BUSY * (window[1] - window[0])
+    if capacity is not None and used is not None and used > _FULL and late:
+        when = f"the first {what} {seconds_text(first)} into the run" if first is not None else "no 429 came"
         text = (
             f"{share_text(used)} of the published capacity was taken up: {when}, since a deployment that was idle absorbs an "
             "overload for a while; this is no rate that it sustains, so run longer (ten minutes or more) or warm up longer"

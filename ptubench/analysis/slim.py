@@ -50,7 +50,7 @@ def check(path: Path, small: Path) -> None:
     name = f"--slim {small}"
     if not small.name.endswith((".jsonl", ".jsonl.gz")):
         raise UsageError(f"{name}: not the name of a run file; let it end with .jsonl.gz")
-    output.check_writable(small, "--slim")
+    output.check_writable(small, "--slim", over_run=True)
     if small.exists() and small.samefile(path):
         raise UsageError(f"{name}: is the run itself, which would be lost; name another file")
     if small.is_file() and not _is_slim(small):

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,10 +17,15 @@ from ptubench.cli.options import LOAD, OUTPUT, option
 from ptubench.cli.show import print_json, print_view
 from ptubench.errors import Exit, UsageError
 
+if TYPE_CHECKING:
+    from ptubench.target.model import TargetOptions
+
 _SEARCH = "Search"
 
 
+@options.with_target
 def capacity(
+    *,
     workload: options.Workload,
     rate: options.Rate = None,
     duration: Annotated[
@@ -64,28 +69,12 @@ def capacity(
     fresh: Annotated[
         bool, option("Begin anew, though a search like this one could go on.", "--fresh", panel=_SEARCH)
     ] = False,
-    endpoint: options.Endpoint = None,
-    deployment: options.Deployment = None,
-    api_version: options.ApiVersion = None,
-    api_style: options.ApiStyle = None,
-    api: options.Api = None,
-    auth: options.Auth = "auto",
-    key_env: options.KeyEnv = None,
-    scope: options.Scope = None,
-    header: options.Header = None,
-    trust_target: options.TrustTarget = False,
-    ca_file: options.CaFile = None,
-    model: options.Model = None,
-    ptu: options.Ptu = None,
-    type_: options.Type = None,
-    ratio: options.Ratio = None,
-    tpm_per_ptu: options.TpmPerPtu = None,
-    simulate: options.Simulate = None,
-    cloud: options.Cloud = None,
+    target: "TargetOptions",
     place: options.Place = None,
     results: options.Results = Path("results"),
     gzip: options.Gzip = False,
     html: pages.Html = None,
+    alias: pages.Alias = False,
     dry_run: Annotated[bool, option("Say what would be searched and send nothing.", "--dry-run", panel=OUTPUT)] = False,
     as_json: Annotated[bool, option("Print one JSON document instead of tables.", "--json", panel=OUTPUT)] = False,
 ) -> None:
@@ -102,10 +91,10 @@ def capacity(
 
     if dry_run and html is not None:
         raise UsageError("--html: nothing is found by --dry-run; leave one of them out")
-    pages.check(html)
+    pages.check(html, alias=alias)
     asked = RunOptions(
         workload=workload,
-        target=options.target(locals()),
+        target=target,
         overrides=tuple(set_ or ()),
         rate=rate,
         duration=duration,
@@ -137,7 +126,7 @@ def capacity(
         return
     _agree(ready, yes=yes)
     answer = _run(ready)
-    pages.write(html, lambda: _page(answer))
+    pages.write(html, lambda: _page(answer, alias=alias))
     if as_json:
         print_json(answer)
     else:
@@ -195,10 +184,10 @@ def _run(ready: Any) -> dict[str, Any]:
         return capacity_run.run(ready, say=say, watch=view.update)
 
 
-def _page(answer: dict[str, Any]) -> str:
+def _page(answer: dict[str, Any], *, alias: bool) -> str:
     from ptubench.page import answers
 
-    return answers.capacity(answer)
+    return answers.capacity(answer, alias=alias)
 
 
 def _exit_code(answer: dict[str, Any]) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ptubench.cli import completion, options, pipelines
-from ptubench.cli.show import print_json, print_view, said_later
+from ptubench.cli.show import said_later
 
 
 def check(
@@ -57,11 +57,5 @@ def check(
                 strict=strict,
                 say=say,
             )
-        places.write(found)
-        if as_json:
-            print_json(found)
-        else:
-            from ptubench.report import check as report
-
-            print_view(report.render(found))
+        places.show(found, as_json=as_json)
     raise typer.Exit(found["exit_code"])

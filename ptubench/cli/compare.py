@@ -44,6 +44,10 @@ def compare(
         Path | None,
         typer.Option(help="Also write it as a page with charts that opens offline.", metavar="FILE"),
     ] = None,
+    alias: Annotated[
+        bool,
+        typer.Option("--alias", help="With --html: other names for endpoints, deployments, resources, places, files."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
 ) -> None:
     """Compare stored runs: every headline metric, its difference with a 95 % interval, and a word.
@@ -53,14 +57,14 @@ def compare(
     from ptubench.compare.runs import compare as compared
     from ptubench.ptu import prices as list_prices
 
-    pages.check(html)
+    pages.check(html, alias=alias)
     if baseline is not None:
         # Named among the runs too, it is not one of the others.
         runs = [baseline, *(run for run in runs if run.resolve() != baseline.resolve())]
     table = list_prices.shipped() if prices is None else list_prices.load(prices)
     with said_later() as say:
         found = compared(runs, table, force=force, say=say)
-        pages.write(html, lambda: _page(runs, table, force=force, say=say))
+        pages.write(html, lambda: _page(runs, table, alias=alias, force=force, say=say))
     if as_json:
         print_json(found)
         return
@@ -69,8 +73,8 @@ def compare(
     print_view(report.render(found))
 
 
-def _page(runs: list[Path], prices: "Prices", *, force: bool, say: Callable[[str], None]) -> str:
+def _page(runs: list[Path], prices: "Prices", *, alias: bool, force: bool, say: Callable[[str], None]) -> str:
     """The same page as `ptubench report RUN RUN --html`."""
     from ptubench.page.runs import of_files
 
-    return of_files(runs, prices, force=force, say=say)
+    return of_files(runs, prices, alias=alias, force=force, say=say)

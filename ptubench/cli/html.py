@@ -8,20 +8,27 @@ from pathlib import Path
 from typing import Annotated
 
 from ptubench.cli.options import OUTPUT, option
+from ptubench.errors import UsageError
 
 Html = Annotated[
     Path | None,
     option("Also write it as a page with charts that opens offline.", "--html", metavar="FILE", panel=OUTPUT),
 ]
+Alias = Annotated[
+    bool,
+    option("With --html: other names for endpoints, deployments, resources, places, files.", "--alias", panel=OUTPUT),
+]
 
 
-def check(page: Path | None) -> None:
+def check(page: Path | None, *, alias: bool = False) -> None:
     """See that a page can be made and written, if one is asked for.
 
     Raises:
-        UsageError: the extra is not installed, or the file can't be written.
+        UsageError: the extra is not installed, the file can't be written, or `alias` is asked for without a page.
     """
     if page is None:
+        if alias:
+            raise UsageError("--alias: goes with --html only")
         return
     from ptubench.page import document
     from ptubench.results import output

@@ -1,6 +1,7 @@
 """The command line's frame: which commands there are, and how an error ends."""
 
 import os
+import signal
 import sys
 from typing import Annotated, Any, cast
 
@@ -80,6 +81,9 @@ def _usage(exc: Any) -> int:
 
 def main() -> None:
     """The one place where an error becomes a message and an exit code."""
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        # What cancels a job stops it as Ctrl-C does, also where no load is on: between two runs, say.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.argv[1:2] == ["simulate"]:
         simulate.simulate.__signature__ = simulate.signature()  # type: ignore[attr-defined]
     app.command()(simulate.simulate)

@@ -3,8 +3,8 @@
 # What a command needs is imported when it runs, so that --help is quick.
 # ruff: noqa: PLC0415
 
-from collections.abc import Mapping
-from dataclasses import fields
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -130,13 +130,46 @@ Results = Annotated[Path, option("Folder for run files.", metavar="FOLDER", pane
 Gzip = Annotated[bool, option("Write the run file compressed (.jsonl.gz).", "--gzip", panel=OUTPUT)]
 
 
-def target(given: Mapping[str, Any]) -> Any:
-    """What the options above say of the target, as `TargetOptions`.
+_TARGET: dict[str, Any] = {
+    "endpoint": Endpoint,
+    "deployment": Deployment,
+    "api_version": ApiVersion,
+    "api_style": ApiStyle,
+    "api": Api,
+    "auth": Auth,
+    "key_env": KeyEnv,
+    "scope": Scope,
+    "header": Header,
+    "trust_target": TrustTarget,
+    "ca_file": CaFile,
+    "model": Model,
+    "ptu": Ptu,
+    "type": Type,
+    "ratio": Ratio,
+    "tpm_per_ptu": TpmPerPtu,
+    "simulate": Simulate,
+    "cloud": Cloud,
+}
+"""The options that say what the target is, as the fields of `TargetOptions` are called."""
+_DEFAULTS = {"auth": "auto", "trust_target": False}
+"""Those of them that are not None."""
 
-    Args:
-        given: the parameters of a command, by their names.
-    """
-    from ptubench.target.model import TargetOptions
 
-    told = {**given, "type": given["type_"], "header": tuple(given["header"] or ())}
-    return TargetOptions(**{field.name: told[field.name] for field in fields(TargetOptions)})
+def with_target(command: Callable[..., None]) -> Callable[..., None]:
+    """A command of keywords only, with these options in the place of its parameter `target`, a `TargetOptions`."""
+
+    def called(**given: Any) -> None:
+        from ptubench.target.model import TargetOptions
+
+        told = {name: given.pop(name) for name in _TARGET}
+        command(**given, target=TargetOptions(**told | {"header": tuple(told["header"] or ())}))
+
+    ours = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=annotation)
+        for name, annotation in _TARGET.items()
+    ]
+    own = inspect.signature(command)
+    parameters = [each for one in own.parameters.values() for each in (ours if one.name == "target" else [one])]
+    called.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined] # what typer reads
+    called.__name__, called.__doc__ = command.__name__, command.__doc__
+    return called

@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from ptubench.cli.options import OUTPUT, option
-from ptubench.errors import PtubenchError
+from ptubench.cli.show import print_json, print_view
+from ptubench.errors import PtubenchError, UsageError
 
 Junit = Annotated[
     Path | None,
@@ -59,16 +60,30 @@ class Places:
             _annotate(github.annotations(document))
             github.append(self.step, text)
 
+    def show(self, document: Mapping[str, Any], *, as_json: bool) -> None:
+        """Print a check document after it was written; what failed is the last thing on the screen. Raises as `write`."""
+        self.write(document)
+        if as_json:
+            print_json(document)
+        else:
+            from ptubench.report import check
+
+            print_view(check.render(document))
+
     def tell(self, error: PtubenchError) -> None:
-        """Say what ended the command: as a test case in error, and as an annotation."""
-        from ptubench.report import github, junit
+        """Say what ended the command: as a test case in error, in the report's place, and as an annotation."""
+        from ptubench.report import github, junit, markdown
         from ptubench.results import output
 
-        if self.step is not None:
-            _annotate([github.refused(str(error))])
-        if self.junit is not None:
-            with contextlib.suppress(PtubenchError):  # the error that counts is the first one
+        text = markdown.refused(str(error))
+        with contextlib.suppress(PtubenchError):  # the error that counts is the first one
+            if self.junit is not None:
                 output.write(self.junit, junit.refused(str(error), type(error).__name__))
+            if self.markdown is not None:
+                output.write(self.markdown, text)
+            if self.step is not None:
+                _annotate([github.refused(str(error))])
+                github.append(self.step, text)
 
 
 @contextlib.contextmanager
@@ -84,6 +99,8 @@ def asked(junit: Path | None, markdown: Path | None, *, github: bool) -> Iterato
     for path, name in ((junit, "--junit"), (markdown, "--markdown")):
         if path is not None:
             output.check_writable(path, name)
+    if junit is not None and markdown is not None and junit.resolve() == markdown.resolve():
+        raise UsageError(f"--markdown {markdown}: is the file of --junit; name another one")
     places = Places(junit, markdown, summary_file(os.environ) if github else None)
     try:
         yield places

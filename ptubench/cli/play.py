@@ -8,7 +8,6 @@ import sys
 from typing import Any
 
 from ptubench.cli import pipelines
-from ptubench.cli.show import print_json, print_view
 from ptubench.errors import Stopped
 
 
@@ -48,14 +47,13 @@ def repeat(prepared: Any, places: pipelines.Places, *, times: int, as_json: bool
     """
     from ptubench import commands
     from ptubench.gate import document
-    from ptubench.report import check as report
 
     outcomes: list[Any] = []
     for number in range(1, times + 1):
-        say(f"run {number} of {times}")
         try:
+            say(f"run {number} of {times}")
             outcomes.append(play(prepared))
-        except Stopped:
+        except (Stopped, KeyboardInterrupt):  # the latter between two runs
             if not outcomes:
                 raise
             break
@@ -65,9 +63,5 @@ def repeat(prepared: Any, places: pipelines.Places, *, times: int, as_json: bool
         commands.await_monitor(prepared, outcome, say=say)
     found = document.check([outcome.file for outcome in outcomes], strict=strict)
     found = document.of_repeats(found, strict=strict, stopped=len(outcomes) < times)
-    if as_json:
-        print_json(found)
-    else:
-        print_view(report.render(found))
-    places.write(found)
+    places.show(found, as_json=as_json)
     return int(found["exit_code"])

@@ -73,8 +73,8 @@ def report(
     if len(runs) == 1 and runs[0].is_dir():
         from ptubench.cli import search
 
-        others = (of, slim, alias, force, monitor, monitor_wait, resource, cloud)
-        search.report(runs[0], format_, html, others=any(others))
+        others = (of, slim, force, monitor, monitor_wait, resource, cloud)
+        search.report(runs[0], format_, html, alias=alias, others=any(others))
         return
     if html is None and (alias or force):
         raise UsageError("--alias and --force: go with --html only")

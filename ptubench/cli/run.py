@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,8 +16,13 @@ from ptubench.cli.options import LOAD, OUTPUT, TARGET, option
 from ptubench.cli.show import print_json, print_view, said_later, show, show_later
 from ptubench.errors import UsageError
 
+if TYPE_CHECKING:
+    from ptubench.target.model import TargetOptions
 
+
+@options.with_target
 def run(
+    *,
     workload: options.Workload,
     rate: options.Rate = None,
     concurrency: Annotated[
@@ -47,23 +52,7 @@ def run(
             panel=LOAD,
         ),
     ] = None,
-    endpoint: options.Endpoint = None,
-    deployment: options.Deployment = None,
-    api_version: options.ApiVersion = None,
-    api_style: options.ApiStyle = None,
-    api: options.Api = None,
-    auth: options.Auth = "auto",
-    key_env: options.KeyEnv = None,
-    scope: options.Scope = None,
-    header: options.Header = None,
-    trust_target: options.TrustTarget = False,
-    ca_file: options.CaFile = None,
-    model: options.Model = None,
-    ptu: options.Ptu = None,
-    type_: options.Type = None,
-    ratio: options.Ratio = None,
-    tpm_per_ptu: options.TpmPerPtu = None,
-    simulate: options.Simulate = None,
+    target: "TargetOptions",
     resource: Annotated[
         str | None,
         option(
@@ -72,7 +61,6 @@ def run(
             panel=TARGET,
         ),
     ] = None,
-    cloud: options.Cloud = None,
     monitor: Annotated[
         bool,
         option(
@@ -142,7 +130,7 @@ def run(
         raise UsageError("--probe: goes with --dry-run only; a run sends its probe call anyway")
     asked = commands.RunOptions(
         workload=workload,
-        target=options.target(locals()),
+        target=target,
         overrides=tuple(set_ or ()),
         rate=rate,
         concurrency=concurrency,
@@ -164,7 +152,7 @@ def run(
     )
     with pipelines.asked(junit, markdown, github=github) as places:
         prepared = commands.prepare(asked, os.environ)
-        for doubt in prepared.doubts:
+        for doubt in filter(None, (*prepared.doubts, commands.beyond_this_machine(prepared, os.environ))):
             typer.echo(f"warning: {doubt}", err=True)
         if repeat > 1 and salt is not None:
             typer.echo("warning: --salt gives every repeat the same prompts, which a cache may know by then", err=True)

@@ -12,13 +12,14 @@ from ptubench.cli.show import print_json, print_view
 from ptubench.errors import UsageError
 
 
-def report(folder: Path, format_: str | None, page: Path | None, *, others: bool) -> None:
+def report(folder: Path, format_: str | None, page: Path | None, *, alias: bool, others: bool) -> None:
     """Print the answer, and write its page if one is asked for.
 
     Args:
         folder: of the search.
         format_: table or json; None for a table, unless there is a page.
         page: the file of the page.
+        alias: whether that is under other names.
         others: whether options were given that only run files have.
 
     Raises:
@@ -26,17 +27,17 @@ def report(folder: Path, format_: str | None, page: Path | None, *, others: bool
     """
     if others or format_ in ("markdown", "csv"):
         raise UsageError(
-            f"{folder}: the folder of a search goes with --html and --json only; other options take a run file"
+            f"{folder}: the folder of a search goes with --html, --alias and --json only; other options take a run file"
         )
     from ptubench.search import answer as searches
 
-    pages.check(page)
+    pages.check(page, alias=alias)
     answer = searches.read(folder)
     with _read(folder):
         if page is not None:
             from ptubench.page import answers
 
-            pages.write(page, lambda: answers.capacity(answer))
+            pages.write(page, lambda: answers.capacity(answer, alias=alias))
         if format_ == "json":
             print_json(answer)
         elif page is None or format_ == "table":
@@ -50,5 +51,5 @@ def _read(folder: Path) -> Iterator[None]:
     """An answer that was edited by hand lacks what every answer has."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         raise UsageError(f"{folder}: its answer was changed, and can't be read any more; search again") from None

@@ -136,6 +136,7 @@ def size(
         _option("Or its tokens in a month (prompt + completion), such as 400M or 2B.", metavar="TOKENS", panel=_PRICE),
     ] = None,
     html: pages.Html = None,
+    alias: pages.Alias = False,
     as_json: Annotated[bool, _option("Print one JSON document instead of tables.", "--json", panel=_OUTPUT)] = False,
     as_csv: Annotated[bool, _option("Print the sizes as CSV instead of tables.", "--csv", panel=_OUTPUT)] = False,
 ) -> None:
@@ -151,7 +152,7 @@ def size(
 
     if as_json and as_csv:
         raise UsageError("--json and --csv: standard output can be one of them; keep one")
-    pages.check(html)
+    pages.check(html, alias=alias)
     options = SizeOptions(
         workload=workload,
         overrides=tuple(set_ or ()),
@@ -181,7 +182,7 @@ def size(
     say = _speaker()
     asked = ask(options, os.environ, say=say)
     answer = answers.answer(asked, today=datetime.now(UTC).date(), watch=_progress(say))
-    pages.write(html, lambda: _page(answer))
+    pages.write(html, lambda: _page(answer, alias=alias))
     _print(answer, as_json=as_json, as_csv=as_csv, say=say)
     if answer["recommended"] is None:
         if not as_json:
@@ -225,10 +226,10 @@ def _print(answer: dict[str, Any], *, as_json: bool, as_csv: bool, say: Callable
         print_view(report.render(answer))
 
 
-def _page(answer: dict[str, Any]) -> str:
+def _page(answer: dict[str, Any], *, alias: bool) -> str:
     from ptubench.page import answers
 
-    return answers.size(answer)
+    return answers.size(answer, alias=alias)
 
 
 def _none(answer: dict[str, Any]) -> str:

@@ -28,6 +28,32 @@ class Connection(asyncio.Protocol):
         timeouts: `first_byte`, `idle` and `total` are kept here.
     """
 
+    __slots__ = (
+        "_at",
+        "_body",
+        "_body_bytes",
+        "_complete",
+        "_events",
+        "_exchange",
+        "_framed",
+        "_gaps",
+        "_head_bytes",
+        "_header_bytes",
+        "_in_head",
+        "_keep",
+        "_last_event",
+        "_loop",
+        "_more",
+        "_parser",
+        "_spilled",
+        "_stream",
+        "_timeouts",
+        "_timer",
+        "_waiter",
+        "served",
+        "transport",
+    )
+
     def __init__(self, *, gaps: GapSink, timeouts: Timeouts, stream: bool) -> None:
         self.transport: asyncio.Transport | None = None
         self.served = 0  # exchanges completed
@@ -50,7 +76,8 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._more = False  # bytes after the end
         self._keep = False  # the answer leaves the connection open
-        self._last_event: float | None = None
+        self._spilled = False
+        self._last_event: float | None = None  # where its gap to the next one counts
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._events: sse.Decoder | None = None
@@ -84,6 +111,8 @@ class Connection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
             self.transport = None
+        # It and its parser know each other, and wait for the collector: not with an event of 32 MiB.
+        self._events, self._body = None, []
 
     # what the transport calls
 
@@ -102,10 +131,14 @@ class Connection(asyncio.Protocol):
         if exchange.answered is None:
             exchange.answered = at
         self._head_bytes += len(data)
-        stop = self._parse(data)
-        if stop is not None:
-            self._finish(stop.kind, stop.text)
-        elif self._complete:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
+            stop = self._stopped(exc)
+            if stop is not None:
+                self._finish(stop.kind, stop.text)
+                return
+        if self._complete:
             self._conclude()
         elif self._head_bytes > MAX_HEADERS:
             self._finish("headers_too_large", f"over {MAX_HEADERS // 1024} KiB")
@@ -128,18 +161,15 @@ class Connection(asyncio.Protocol):
         else:
             self._finish("broken_stream", "reset" if exc else "closed before the end of the answer")
 
-    def _parse(self, data: bytes) -> "_Stop | None":
-        """Feed the parser; a reason to give the answer up, or None."""
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError as exc:
+    def _stopped(self, exc: Exception) -> "_Stop | None":
+        """What the parser's exception means: a reason to give the answer up, or None."""
+        if isinstance(exc, httptools.HttpParserCallbackError):
             if isinstance(exc.__context__, _Stop):
                 return exc.__context__
-            raise  # a fault of ours
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
-            if not self._complete:
-                return _Stop("bad_http", one_line(str(exc)))
-            self._more = True
+            raise exc  # a fault of ours
+        if not self._complete:
+            return _Stop("bad_http", one_line(str(exc)))
+        self._more = True
         return None
 
     # what the parser calls
@@ -176,6 +206,7 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         if status != 200 or not self._stream:
             self._events = None
+        self._spilled = self._exchange.spilled
 
     def on_body(self, body: bytes) -> None:
         """Events while they stream; anything else is kept to be read at the end."""
@@ -213,8 +244,9 @@ class Connection(asyncio.Protocol):
             exchange.fail("bad_event", str(exc))  # and read on: the connection may be good
             return
         if content:
-            self._gaps.content(at, None if exchange.spilled else self._last_event)
-            self._last_event = at
+            self._gaps.content(at, self._last_event)
+            if not self._spilled:
+                self._last_event = at
 
     def _conclude(self) -> None:
         """The answer is complete: say what it was."""

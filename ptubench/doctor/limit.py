@@ -1,4 +1,4 @@
-"""The highest load that passes: doubled until one fails, then narrowed down. Knows nothing of what is tried."""
+"""The highest load that passes: doubled until one fails twice, then narrowed down. Knows nothing of what is tried."""
 
 import math
 from collections.abc import Callable
@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Step = TypeVar("Step")
-_TRIES = 2
-"""How often a load is tried before it has failed, while it is doubled: any machine hiccups once."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,9 @@ def search(
     worst: tuple[float, Step] | None = None
     load = start
     while True:
-        step = _tried(play, passed, load, enough)
+        step = play(load)
+        if best is not None and not passed(step) and not enough():
+            step = play(load)  # any machine hiccups once
         if passed(step):
             best = (load, step)
         else:
@@ -61,18 +61,6 @@ def search(
         step = play(load)
         best, worst = ((load, step), worst) if passed(step) else (best, (load, step))
     return Limit(best and best[1], worst and worst[1])
-
-
-def _tried(
-    play: Callable[[float], Step], passed: Callable[[Step], bool], load: float, enough: Callable[[], bool]
-) -> Step:
-    """A load, tried again if it failed."""
-    step = play(load)
-    for _ in range(_TRIES - 1):
-        if passed(step) or enough():
-            break
-        step = play(load)
-    return step
 
 
 def _doubled(

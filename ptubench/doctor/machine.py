@@ -1,5 +1,6 @@
 """What this machine drives truthfully: for one worker, and for as many as `--workers auto` starts; as plain values."""
 
+import math
 import os
 import platform
 import sys
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -17,12 +19,15 @@ from ptubench.doctor.limit import Limit, search
 from ptubench.doctor.reach import Cost, cost, ptu_row
 from ptubench.doctor.step import Shape, Step
 from ptubench.ptu import catalogue
+from ptubench.units import share_text
 
-SHAPES = (Shape("streams", 50), Shape("calls", 10))
+SHAPES = (Shape("streams", 100), Shape("calls", 10))
 """Answers of many tokens, in which events are most of the work, and of few, in which calls are."""
 MODELS = ("gpt-5.5", "gpt-5-mini", "gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano")
 """Whose PTUs are counted where no model is named."""
-_START, _LEAST, _MOST = 200.0, 1.0, 40_000.0  # calls a second
+_START, _LEAST, _MOST = 600.0, 1.0, 40_000.0  # calls a second
+_START_EVENTS = 30_000.0  # a second, at most
+_REST = 1.0  # seconds of a step beside its load, about
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,8 @@ class Pace:
     """Seconds after which no further load is begun."""
 
 
-PACE = Pace(window=1.0, narrow=3, budget=48.0)
-"""Steps of 1.4 and 2.2 s, within 9 % of the limit, in under a minute."""
+PACE = Pace(window=0.8, narrow=3, budget=50.0)
+"""Steps of about 3 and 4 s, within 9 % of the limit if the time suffices, in under a minute."""
 
 
 def describe() -> dict[str, Any]:
@@ -83,22 +88,24 @@ def measure(
         clock: by which the budget is kept.
 
     Returns:
-        {machine, measured_at, seconds, load_average, open_files, limits{ttft_error_p99, lag_p99}, workers[{workers, servers,
+        {machine, measured_at, seconds, load_average, open_files, limits{ttft_error_p99, lag_p99, cpu}, workers[{workers, servers,
         streams, calls, cost}], ptu[{model, workers, ptu, calls, events, streams}]}; streams and calls are {best, worst}, steps as
         `step.Step` or null. Raises as `step.play`.
     """
     began, load_average, files = clock(), busy(), open_files()
     at = datetime.now(UTC).isoformat(timespec="seconds")
     crews = sorted({1, max(1, (os.cpu_count() or 1) - 1)})
-    ends = _ends(began, pace.budget, len(crews) * len(SHAPES))
-    found = [_crew(workers, say, pace, clock, ends) for workers in crews]
+    ends = _ends(began, pace, len(crews))
+    found: list[dict[str, Any]] = []
+    for workers in crews:
+        found.append(_crew(workers, say, pace=pace, clock=clock, ends=ends, before=found[-1] if found else None))
     return {
         "machine": describe(),
         "measured_at": at,
         "seconds": round(clock() - began, 1),
         "load_average": None if load_average is None else round(load_average, 2),
         "open_files": files,
-        "limits": {"ttft_error_p99": step.TTFT_ERROR, "lag_p99": step.LAG},
+        "limits": {"ttft_error_p99": step.TTFT_ERROR, "lag_p99": step.LAG, "cpu": step.CPU},
         "workers": found,
         "ptu": ptu_table(found, model, files),
     }
@@ -115,16 +122,28 @@ def ptu_table(found: list[dict[str, Any]], model: str | None, files: int | None)
     ]
 
 
-def _ends(began: float, budget: float, searches: int) -> Iterator[float]:
-    """Until when each search may begin further loads: what one leaves over is for those after it."""
-    return (began + budget * (number + 1) / searches for number in range(searches))
+def _ends(began: float, pace: Pace, crews: int) -> Iterator[float]:
+    """Until when each search may begin further loads, by how long its steps take; what one leaves over is for those after it."""
+    steps = [math.ceil(shape.e2e + pace.window) + _REST for _ in range(crews) for shape in SHAPES]
+    return (began + pace.budget * until / sum(steps) for until in accumulate(steps))
 
 
 def _crew(
-    workers: int, say: Callable[[str], None], pace: Pace, clock: Callable[[], float], ends: Iterator[float]
+    workers: int,
+    say: Callable[[str], None],
+    *,
+    pace: Pace,
+    clock: Callable[[], float],
+    ends: Iterator[float],
+    before: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """The limits of so many workers."""
-    limits = {shape.name: _limit(shape, workers, say, pace=pace, clock=clock, end=next(ends)) for shape in SHAPES}
+    """The limits of so many workers; what fewer did, if that is known, tells where to begin."""
+    limits = {}
+    for shape in SHAPES:
+        start = min(_START, _START_EVENTS / shape.tokens)
+        if before is not None and before[shape.name]["best"] is not None:
+            start = before[shape.name]["best"]["calls"] * max(1.0, workers / before["workers"] / 2)
+        limits[shape.name] = _limit(shape, workers, say, start=start, pace=pace, clock=clock, end=next(ends))
     streams, calls = (limits[shape.name].best for shape in SHAPES)
     both = None
     if streams is not None and calls is not None:
@@ -137,7 +156,14 @@ def _crew(
 
 
 def _limit(
-    shape: Shape, workers: int, say: Callable[[str], None], *, pace: Pace, clock: Callable[[], float], end: float
+    shape: Shape,
+    workers: int,
+    say: Callable[[str], None],
+    *,
+    start: float,
+    pace: Pace,
+    clock: Callable[[], float],
+    end: float,
 ) -> Limit[Step]:
     """The highest load of a shape that so many workers drive truthfully."""
 
@@ -149,7 +175,7 @@ def _limit(
     return search(
         play,
         lambda found: found.outcome == "ok",
-        start=_START * workers,
+        start=min(start, _MOST),
         least=_LEAST,
         most=_MOST,
         narrow=pace.narrow,
@@ -157,7 +183,7 @@ def _limit(
     )
 
 
-_OUTCOMES = {"ok": "on time", "client": "too late", "server": "the server fell behind"}
+_OUTCOMES = {"ok": "on time", "client": "too much", "server": "the server fell behind"}
 
 
 def sentence(found: Step) -> str:
@@ -165,7 +191,7 @@ def sentence(found: Step) -> str:
     late = ", ".join(f"{name} p99 {_ms(value)}" for name, value in _lateness(found))
     who = "one worker" if found.workers == 1 else f"{found.workers} workers"
     load = f"{found.streams:,.0f} streams, {found.events:,.0f} events and {found.calls:,.0f} calls a second"
-    return f"{who}: {load}: {_OUTCOMES[found.outcome]} ({late})"
+    return f"{who}: {load}: {_OUTCOMES[found.outcome]} ({late}, {share_text(found.cpu)} of a core)"
 
 
 def _lateness(found: Step) -> tuple[tuple[str, float | None], ...]:

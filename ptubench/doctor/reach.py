@@ -1,7 +1,7 @@
 """How far what was measured reaches: the share of this machine that a load takes, and the PTUs that it can fill.
 
 A call costs so much and an event costs so much: two loads that were just bearable, one of many tokens and one of few, tell
-both. Pure arithmetic; docs/doctor.md has the formulas.
+both. Nothing reaches beyond what was seen. Pure arithmetic; docs/doctor.md has the formulas.
 """
 
 import math
@@ -33,10 +33,14 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """Of one call a second."""
     event: float
     """Of one content event a second."""
+    most_calls: float
+    """The most calls a second that were seen to be truthful."""
+    most_events: float
+    """The same of events."""
 
     def share(self, calls: float, events: float) -> float:
-        """What calls and events, both per second, take."""
-        return calls * self.call + events * self.event
+        """What calls and events, both per second, take; more than 1 also for more of either than was seen."""
+        return max(calls * self.call + events * self.event, calls / self.most_calls, events / self.most_events)
 
 
 class Asked(NamedTuple):
@@ -50,8 +54,8 @@ class Asked(NamedTuple):
 def cost(many: tuple[float, float], few: tuple[float, float]) -> Cost:
     """The cost of a call and of an event, by two loads (calls, events a second) that each take all there is.
 
-    It solves calls · call + events · event = 1 for both. Where noise has one load beat the other in both, the one that was
-    found to cost nothing does, and the other is what the better load says.
+    It solves calls · call + events · event = 1 for both. Where noise has one load beat the other in both, so that nothing
+    positive does, only the most that was seen of either counts.
 
     Args:
         many: of answers with many tokens.
@@ -61,11 +65,9 @@ def cost(many: tuple[float, float], few: tuple[float, float]) -> Cost:
     both = other_calls * events - calls * other_events
     call = (events - other_events) / both if both else -1.0
     event = (other_calls - calls) / both if both else -1.0
-    if call > 0 and event > 0:
-        return Cost(call=call, event=event)
-    if other_calls > calls:
-        return Cost(call=1 / max(calls, other_calls), event=0.0)
-    return Cost(call=0.0, event=1 / max(events, other_events))
+    if min(call, event) < 0:
+        call = event = 0.0
+    return Cost(call=call, event=event, most_calls=max(calls, other_calls), most_events=max(events, other_events))
 
 
 def ptu_row(model: Model, found: Cost, *, workers: int, files: int | None) -> dict[str, Any]:

@@ -30,13 +30,16 @@ from ptubench.workload.model import Class, Fixed, OpenLoop, Stage, Workload
 
 TTFT_ERROR, LAG = 0.05, 0.005
 """What makes a load truthful, in seconds: both are p99."""
+CPU = 0.8
+"""Share of a core that the busiest worker may take in the last second: what holds for a second with more does not for ten minutes.
+From there on a run's own verdict is `degraded` (`analysis.limits`)."""
 DELIVERED = 0.98
 """Share of its events that the server must have written within a gap of their due time, by its own log."""
 TTFT, SPEED = 0.1, 50.0
 """Of the server's answers: seconds to the first content, events a second of each stream."""
 PROMPT = 1000
 """Tokens of each request: its text is made, and sent, by the worker that is measured."""
-_DRAIN = 0.5
+_DRAIN = 0.3
 _SETTLE = 0.1
 _PATIENCE = 10.0  # seconds for a server to begin, and to write its log
 
@@ -75,9 +78,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     delivered: float
     """Share of its events that the server wrote in time."""
     cpu: float
-    """CPU of the busiest worker: share of a core."""
+    """CPU of the busiest worker in the last second: share of a core."""
     outcome: str
-    """`ok`, `client` (it was late) or `server` (the client was on time, and the server was not)."""
+    """`ok`, `client` (it was late, or had no core to spare) or `server` (the client was on time, and the server was not)."""
 
 
 class _Log(msgspec.Struct):
@@ -119,7 +122,7 @@ def play(shape: Shape, calls: float, *, workers: int, window: float) -> Step:
         shape: of the answers.
         calls: rate, per second.
         workers: processes that make the load.
-        window: seconds that are measured, after the load is at its full height.
+        window: seconds that are measured at least, after the load is at its full height; it ends with a full second.
 
     Raises:
         MeasurementLost: servers or workers did not begin, or the temporary folder can't be written.
@@ -137,11 +140,12 @@ def play(shape: Shape, calls: float, *, workers: int, window: float) -> Step:
 def _load(shape: Shape, calls: float, window: float) -> Workload:
     """The workload of a step: evenly spaced calls, measured once as many streams are open as there will ever be."""
     warmup = shape.e2e + _SETTLE
+    duration = float(math.ceil(warmup + window))
     return Workload(
         name="doctor",
         classes=(Class(prompt=Fixed(tokens=PROMPT), completion=Fixed(tokens=shape.tokens)),),
-        load=OpenLoop(stages=(Stage(value=calls, seconds=warmup + window),), arrivals="constant"),
-        duration=warmup + window,
+        load=OpenLoop(stages=(Stage(value=calls, seconds=duration),), arrivals="constant"),
+        duration=duration,
         warmup=warmup,
         max_in_flight=1_000_000,
         drain=_DRAIN,
@@ -234,19 +238,20 @@ def _read(lines: Sequence[record.Line], shape: Shape, calls: float, servers: _Se
     lags = [math.inf] if unsent else [attempt.taken - attempt.scheduled for attempt in attempts]
     delivered = servers.in_time / servers.due if servers.due else 1.0
     p99, lag = _percentile(errors, 99), _percentile(lags, 99)
-    late = not (p99 < TTFT_ERROR and lag < LAG)
+    cpu = max((line.cpu for line in lines if isinstance(line, record.Tick) and line.t + 1 == end), default=0.0)
+    late = not (p99 < TTFT_ERROR and lag < LAG and cpu <= CPU)
     return Step(
         shape=shape.name,
         workers=head.workers,
         servers=servers_for(head.workers),
         calls=calls,
-        events=calls * shape.tokens,
-        streams=calls * shape.e2e,
+        events=round(calls * shape.tokens, 1),
+        streams=round(calls * shape.e2e, 1),
         ttft_error_p50=_finite(_percentile(errors, 50)),
         ttft_error_p99=_finite(p99),
         lag_p99=_finite(lag),
         delivered=round(delivered, 4),
-        cpu=max((line.cpu for line in lines if isinstance(line, record.Tick) and line.t >= start - 1), default=0.0),
+        cpu=cpu,
         outcome="client" if late else "ok" if delivered >= DELIVERED else "server",
     )
 

@@ -31,7 +31,8 @@ from ptubench.workload.hashing import files, renamed
 from ptubench.workload.model import Workload
 
 _CONNECT = 5.0  # seconds for the scheduler to answer
-_BEGIN = 90.0  # seconds for all nodes to begin: a token may have to be asked for
+_ANSWER = 15.0  # seconds for a node to answer at all
+_BEGIN = 90.0  # seconds for a node to begin: a token may have to be asked for
 _CLOCKS = 5.0  # seconds for the scheduler to tell its clock
 _CLOSE = 2.0
 _MOMENT = 0.3  # seconds in which a node that is there hears that this is the end
@@ -119,9 +120,11 @@ async def connect(on: str) -> distributed.Client:
     client = distributed.Client(on, asynchronous=True, set_as_default=False, timeout=_CONNECT)
     try:
         return await client
-    except Exception as exc:  # noqa: BLE001 - whatever answers there, it may be no scheduler at all
+    except BaseException as exc:
         with contextlib.suppress(Exception):
             await client.close(timeout=_CLOSE)
+        if not isinstance(exc, Exception):  # a signal; else whatever answers there, it may be no scheduler at all
+            raise
         said = shown((str(exc).splitlines() or [type(exc).__name__])[0], most=200)
         tls = "; Dask's TLS settings are read from its configuration (docs/scaling.md)" if on.startswith("tls:") else ""
         raise UsageError(
@@ -136,21 +139,33 @@ async def _names(client: distributed.Client, on: str, most: int) -> list[str]:
     Raises:
         UsageError: there are none or too many, or ptubench is missing or another one somewhere.
     """
-    # A function of Python's own: it is there whatever is installed.
-    versions = await client.run(importlib.metadata.version, "ptubench", on_error="return")
-    if not versions:
+    names = sorted(await client.nthreads())
+    if not names:
         raise UsageError(f"--on {on}: the scheduler has no workers; start some, with `dask worker {on}`")
-    check_versions(versions, __version__)
-    if len(versions) > most:
-        raise UsageError(f"--on {on}: {len(versions)} nodes are more than `max_in_flight`, {most}; raise it")
-    return sorted(versions)
+    if len(names) > most:
+        raise UsageError(f"--on {on}: {len(names)} nodes are more than `max_in_flight`, {most}; raise it")
+    # A function of Python's own: it is there whatever is installed.
+    check_versions(await _asked(client, names, _ANSWER, importlib.metadata.version, "ptubench"), __version__)
+    return names
+
+
+async def _asked(
+    client: distributed.Client, names: Sequence[str], seconds: float, function: Callable[..., Any], *told: Any
+) -> dict[str, Any]:
+    """What a function returns on each node; in its place what it raised, and TimeoutError of a node that does not answer in time."""
+
+    async def ask(name: str) -> Any:
+        async with asyncio.timeout(seconds):
+            return (await client.run(function, *told, workers=[name], on_error="return"))[name]
+
+    return dict(zip(names, await asyncio.gather(*map(ask, names), return_exceptions=True), strict=True))
 
 
 def check_versions(versions: Mapping[str, Any], ours: str) -> None:
     """Whether all nodes have our version of ptubench: another one may draw other requests.
 
     Args:
-        versions: by node; an exception where none is installed.
+        versions: by node; an exception where none is installed, or no answer came.
         ours: of this machine.
 
     Raises:
@@ -158,6 +173,8 @@ def check_versions(versions: Mapping[str, Any], ours: str) -> None:
     """
     for name in sorted(versions):
         there = versions[name]
+        if isinstance(there, (OSError, KeyError)):  # a TimeoutError is the former
+            raise UsageError(f"node {name}: does not answer; see its log, and restart it or take it out of the cluster")
         if isinstance(there, Exception):
             raise UsageError(
                 f"node {name}: ptubench is not installed there; install ptubench[dask] {ours} on every node"
@@ -204,13 +221,9 @@ async def _begin(client: distributed.Client, shards: list[Shard], task: bytes) -
         UsageError, TargetRefused: a node can't make load; by name, and why.
         MeasurementLost: one did not answer.
     """
-    try:
-        async with asyncio.timeout(_BEGIN):
-            told = await client.run(node.begin, task, workers=[shard.name for shard in shards], on_error="return")
-    except (TimeoutError, OSError):
-        raise MeasurementLost("the nodes did not begin in time; see their logs") from None
+    told = await _asked(client, [shard.name for shard in shards], _BEGIN, node.begin, task)
     for shard in shards:
-        answer = told.get(shard.name)
+        answer = told[shard.name]
         if not isinstance(answer, bytes):
             raise MeasurementLost(f"node {shard.name}: did not begin ({shown(repr(answer), most=200)}); see its log")
         shard.facts = msgspec.msgpack.decode(answer, type=node.Facts)

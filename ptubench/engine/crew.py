@@ -15,7 +15,7 @@ from ptubench.engine.messages import Command, Config, Done, Ready
 from ptubench.engine.progress import Progress, before
 from ptubench.engine.shares import Shares
 from ptubench.engine.stop import Ended
-from ptubench.errors import MeasurementLost
+from ptubench.errors import Exit, MeasurementLost, UsageError
 from ptubench.load.plan import Plan
 from ptubench.results import store
 from ptubench.units import duration_text
@@ -150,9 +150,10 @@ class Crew:
         self._unsent += missing.unsent
         self._unsent_in_window += missing.unsent_in_window
         self._keep(b"".join(map(record.encode, missing.due)))
+        left = len(self._workers) - len(self._lost | self._done.keys())
         self._say(
             f"warning: {self._name(number)} was lost at {duration_text(max(0.0, round(now, 1)))}, with {len(missing.due):,} requests due and not "
-            f"told of, and {missing.unsent:,} still to come; the others go on"
+            f"told of, and {missing.unsent:,} still to come{'; the others go on' if left else ''}"
         )
 
     def _take(self, line: record.Line) -> None:
@@ -171,12 +172,13 @@ class Crew:
             return
         self._done[number] = said
         if said.problem is not None:
-            problem = MeasurementLost(f"{self._name(number)} gave up: {said.problem}")
+            problem = f"{self._name(number)} gave up: {said.problem}"
             if not self._ready[number].done():
-                self._ready[number].set_exception(problem)
+                kind = UsageError if said.code == Exit.USAGE else MeasurementLost
+                self._ready[number].set_exception(kind(problem))
             else:
                 self._lost.add(number)
-                self.trouble = self.trouble or str(problem)
+                self.trouble = self.trouble or problem
 
     def _keep(self, lines: bytes, *, flush: bool = False) -> None:
         if self._file is None or self.trouble:

@@ -32,6 +32,7 @@ class Keys:
         ask: where tokens come from; None where no token is asked for.
         say: takes a line for the user.
         wall: the wall clock, by which tokens end.
+        clock: one that is never set back.
         sleep: as `asyncio.sleep`.
     """
 
@@ -42,6 +43,7 @@ class Keys:
         say: Callable[[str], None],
         *,
         wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.headers = headers
@@ -49,9 +51,10 @@ class Keys:
         self._ask = ask
         self._say = say
         self._wall = wall
+        self._clock = clock
         self._sleep = sleep
         self._expires = 0.0
-        self._due = 0.0
+        self._due = (0.0, 0.0)
 
     async def renew(self) -> None:
         """Put a fresh token into the headers, where one is needed at all.
@@ -68,13 +71,13 @@ class Keys:
             raise TargetRefused(f"Entra gave no token within {_PATIENCE:g} s; try `az login`, or use a key") from None
         self.headers = {**self._fixed, **token}
         left = self._expires - self._wall()
-        self._due = self._wall() + max(left - _AHEAD, left / 2, _LEAST)
+        self._due = self._after(max(left - _AHEAD, left / 2, _LEAST))
 
     async def keep(self, tell: Tell) -> None:
         """Renew the token ahead of its end, for ever; without one, return. What can't be renewed is asked for again."""
         trouble = ""
         while self._ask is not None:
-            while (early := self._due - self._wall()) > 0:
+            while (early := self._early()) > 0:
                 await self._sleep(min(early, _STEP))
             try:
                 await self.renew()
@@ -83,12 +86,20 @@ class Keys:
                 if str(exc) != trouble:
                     trouble = str(exc)
                     self._say(f"warning: {trouble}; {self._left()}")
-                self._due = self._wall() + min(max((self._expires - self._wall()) / 4, _AGAIN[0]), _AGAIN[1])
+                self._due = self._after(min(max((self._expires - self._wall()) / 4, _AGAIN[0]), _AGAIN[1]))
             else:
                 tell(self.headers)
                 if trouble:
                     trouble = ""
                     self._say("the token was renewed after all")
+
+    def _after(self, seconds: float) -> tuple[float, float]:
+        """So many seconds from now, by the wall clock and by the monotonic one."""
+        return self._wall() + seconds, self._clock() + seconds
+
+    def _early(self) -> float:
+        """Seconds to wait yet: by the clock that is further, since one may be set back and the other sleeps with the machine."""
+        return min(self._due[0] - self._wall(), self._due[1] - self._clock())
 
     def _left(self) -> str:
         left = self._expires - self._wall()

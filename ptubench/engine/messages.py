@@ -34,10 +34,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Where requests go after a 429; None unless the policy is `divert`."""
     ca_file: str | None
     max_in_flight: int
+    silence: float | None = None
+    """Seconds without a word after which it ends, also while its input is open; None where what feeds it can't hang apart from us."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Parent to worker, at any time after."""
+    """Parent to worker, at any time after; an empty one is a sign of life."""
 
     go: float | None = None
     """The clock's reading at t = 0, shortly ahead."""
@@ -65,3 +67,5 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done", tag_field="typ
     stopped: bool = False
     problem: str | None = None
     """Why it gave up."""
+    code: int = 0
+    """The exit code that goes with it, if it is nothing of ours."""

@@ -11,7 +11,8 @@ this machine's environment, or its credential, and never travel. What is said th
 | `alive` | – | `alive` | lines for the user |
 | `end` | – | `end` | the same |
 
-A node that hears nothing for a while ends its load: nobody watches it any more.
+A node that hears nothing for a while ends its load: nobody watches it any more. So does the worker process, which hears each
+sign of life too: its Dask worker may hang.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ import contextlib
 import copy
 import os
 import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -164,13 +166,13 @@ class _Serving:
         self._child = child
         self._keys = keys
         self._said = said
+        self._folder: Path | None = None
         self._configured = False
 
     async def serve(self) -> None:
         """Hand lines to and fro until either side ends, or the parent is silent."""
         try:
             async with contextlib.AsyncExitStack() as stack:
-                self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ptubench-")))
                 worker = self._dask_worker
                 client = await stack.enter_async_context(
                     distributed.Client(
@@ -182,10 +184,12 @@ class _Serving:
                 )
                 inbox, outbox = await queues(client, self._task.token, worker.address)
                 stack.callback(release, (inbox, outbox))
+                stack.push_async_callback(end, self._child)  # first of all: a scheduler that is gone is not waited for
                 async with kept_fresh(*zip(self._keys, self._tells(), strict=False)):
                     await self._hand_over(client, inbox, outbox)
         finally:
             await end(self._child)
+            self._clear()
 
     async def _hand_over(self, client: distributed.Client, inbox: distributed.Queue, outbox: distributed.Queue) -> None:
         clock_asked = asyncio.Event()
@@ -235,29 +239,45 @@ class _Serving:
             elif kind == "line":
                 self._child.write(value if self._configured else self._configure(value))
                 self._configured = True
+            elif self._configured:
+                self._child.write(_line(Command()))  # it ends by itself should this Dask worker hang
 
     def _configure(self, line: bytes) -> bytes:
         """The worker's configuration with what only this machine has: headers, and the files that came along."""
-        for name, content in self._task.files.items():
-            (self._folder / name).write_bytes(content)
+        there = self._unpack()
         config = msgspec.json.decode(line, type=Config)
         first, *second = [keys.headers for keys in self._keys]
         second_target = config.divert_to
         return _line(
             msgspec.structs.replace(
                 config,
-                workload=renamed(config.workload, lambda file: str(self._folder / file)),
+                workload=renamed(config.workload, lambda file: str(there / file)),
                 target=msgspec.structs.replace(config.target, headers=first),
                 divert_to=second_target and msgspec.structs.replace(second_target, headers=second[0]),
-                ca_file=config.ca_file and str(self._folder / config.ca_file),
+                ca_file=config.ca_file and str(there / config.ca_file),
+                silence=SILENCE,
             )
         )
+
+    def _unpack(self) -> Path:
+        """Write the files that came along, if any, where only we may read them."""
+        if not self._task.files:
+            return Path()
+        self._folder = Path(tempfile.mkdtemp(prefix="ptubench-"))
+        for name, content in self._task.files.items():
+            (self._folder / Path(name).name).write_bytes(content)
+        return self._folder
+
+    def _clear(self) -> None:
+        """Remove them: a Dask worker that is killed later leaves nothing behind."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
 
     async def _pass_on(self, client: distributed.Client, outbox: distributed.Queue) -> None:
         """Pass on what the worker process says; once it has said anything, it has read its files."""
         while lines := await self._child.read():
-            for name in self._task.files:
-                (self._folder / name).unlink(missing_ok=True)
+            self._clear()
             await outbox.put(("lines", lines))
         await outbox.put(("end", tuple(await scheduler_clock(client))))
         await asyncio.get_running_loop().create_future()  # the queues are there until the parent has read them

@@ -49,7 +49,7 @@ def main() -> None:
         try:
             loop.run(_Worker(config, write).run())
         except PtubenchError as exc:
-            write(msgspec.json.encode(Done(problem=str(exc))) + b"\n")
+            write(msgspec.json.encode(Done(problem=str(exc), code=exc.exit_code)) + b"\n")
         except Exception:  # noqa: BLE001 - the parent must hear of it, whatever it is
             write(msgspec.json.encode(Done(problem=traceback.format_exc(limit=-3))) + b"\n")
     # The listening thread is blocked in a read, which an orderly end of the interpreter would stumble over.
@@ -68,11 +68,14 @@ class _Worker:
         self._go: asyncio.Future[float] | None = None
         self._under_way: Load | None = None
         self._halted: float | None = None
+        self._heard = threading.Event()
 
     async def run(self) -> None:
         config = self._config
         self._go = asyncio.get_running_loop().create_future()
         threading.Thread(target=self._listen, args=(asyncio.get_running_loop(),), daemon=True).start()
+        if config.silence is not None:
+            threading.Thread(target=self._watch, args=(config.silence,), daemon=True).start()
         targets = [to for to in (config.target, config.divert_to) if to is not None]
         plan = make_plan(config.workload, least_limit=max(APIS[to.api].least_limit for to in targets))
         texts = Texts(config.workload, seed=config.workload.seed, salt=config.salt)
@@ -136,9 +139,17 @@ class _Worker:
 
     def _listen(self, running: asyncio.AbstractEventLoop) -> None:
         for line in sys.stdin.buffer:
+            self._heard.set()
             command = msgspec.json.decode(line, type=Command)
             running.call_soon_threadsafe(self._obey, command)
         os._exit(_EXIT_ORPHANED)  # the parent is gone: nothing more may reach the target
+
+    def _watch(self, silence: float) -> None:
+        """Ends this process when nobody says anything any more, although its input is open: what feeds it may hang itself."""
+        # Asked twice: a word that came while this process stood still is heard before it is missed.
+        while self._heard.wait(silence / 2) or self._heard.wait(silence / 2):
+            self._heard.clear()
+        os._exit(_EXIT_ORPHANED)
 
     def _obey(self, command: Command) -> None:
         load = self._under_way
@@ -201,7 +212,7 @@ class _Worker:
             tick = record.Tick(
                 t=second,
                 worker=load.worker,
-                gaps=dict(gaps.counts),
+                gaps=gaps.counts,
                 loop_lag=self._lags,
                 cpu=round((cpu_now - cpu) / (wall_now - wall), 4),
                 in_flight=load.in_flight - len(load.waiting),
@@ -209,7 +220,8 @@ class _Worker:
                 content_events=gaps.events,
             )
             self._lines.append(record.encode(tick))
-            self._lags, gaps.counts, gaps.events = {}, {}, 0
+            self._lags = {}
+            gaps.clear()
             sent, cpu, wall = load.sent, cpu_now, wall_now
             second = max(second + 1, int(load.now()))
 

@@ -7,17 +7,18 @@ difference that matters to nobody nor one that chance explains closes a gate. Wh
 import math
 from typing import Any
 
+from ptubench.analysis import checks
 from ptubench.compare.differences import Difference
-from ptubench.compare.side import RATES
+from ptubench.compare.side import LATENCIES, RATES
 from ptubench.gate import pooled
 from ptubench.gate.pool import Against, Pool
 from ptubench.gate.regression import Regression
 
 PARTS = ("change", "low", "high")
 
-_BY_CHANCE = "beyond the tolerance, but its interval holds no change"
+_BY_CHANCE = "beyond the tolerance, but chance may explain it: the interval of the change includes 0"
 _TOO_FEW = "beyond the tolerance, and too few requests to tell whether by chance"
-_UNANSWERED = "unanswered: it lands on requests that were never answered"
+_BLIND = "beside this baseline no value could fail"
 
 
 def row(one: Regression, against: Against) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def row(one: Regression, against: Against) -> dict[str, Any]:
         passed, why, found = False, missing, None
     elif base is None:
         # From never to some time is no regression; beside nothing at all there is none to see.
-        passed, why, found = base_missing == _UNANSWERED, f"the baseline: {base_missing}", None
+        passed, why, found = against.baseline.value(one.metric) == math.inf, f"the baseline: {base_missing}", None
     else:
         found = against.difference(one.metric)
         passed, why = judge(one, measured, base, found)
@@ -67,7 +68,9 @@ def judge(one: Regression, measured: float, base: float, found: Difference | Non
     """
     limit = one.limit(base)
     if measured <= limit if one.better == "lower" else measured >= limit:
-        return True, None
+        worst = 0.0 if one.better == "higher" else 1.0 if one.unit == "share" else math.inf
+        blind = limit >= worst if one.better == "lower" else limit <= worst
+        return True, _BLIND if blind else None
     if found is None:
         return False, _TOO_FEW
     if found.low > 0 if one.better == "lower" else found.high < 0:
@@ -85,9 +88,11 @@ def _relative(told: dict[str, float | None], base: float | None) -> dict[str, fl
 def _value(pool: Pool, name: str) -> tuple[float | None, str | None]:
     """A figure, or why there is none."""
     found = pool.value(name)
-    if isinstance(found, str):
-        return None, found
-    return (None, _UNANSWERED) if math.isinf(found) else (found, None)
+    if isinstance(found, float) and math.isfinite(found):
+        return found, None
+    distribution, _, statistic = name.rpartition(".")
+    # As a rule on the same figure says it.
+    return None, checks.missing(pool.metrics[distribution], statistic) if distribution in LATENCIES else str(found)
 
 
 def _incomparable(one: Regression, against: Against) -> str | None:

@@ -132,14 +132,18 @@ def judge(
         alike.check_baseline(runs, baseline, force=force)
     say("judging")
     pool = Pool(tuple(runs))
-    rows = _judged(pool, rules)
+    rows, notes = _judged(pool, rules), alike.notes(runs, baseline)
     if baseline:
         against = Against(Pool(tuple(baseline)), pool)
         rows += [change.row(one, against) for one in regressions]
+        if against.unpaired_because is not None:
+            notes += [
+                f"requests can't be paired, so only a larger change can be told from chance: {against.unpaired_because}"
+            ]
     return _document(
         [_run(one.summary) for one in runs],
         [_run(one.summary) for one in baseline] or None,
-        alike.notes(runs, baseline),
+        notes,
         rows,
         strict=strict,
     )

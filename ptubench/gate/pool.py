@@ -120,10 +120,18 @@ class Against:
         return unlike.unlike(unlike.keys(self.baseline.sides[0], self.runs.sides[0]))
 
     @cached_property
+    def unpaired_because(self) -> str | None:
+        """Why not all send the same requests, nearly all of them in all windows; None where they do."""
+        first, *others = (*self.baseline.sides, *self.runs.sides)
+        common = len(_common((first, *others)))
+        told = (unlike.unpaired_because(first, one, common=common, found=unlike.keys(first, one)) for one in others)
+        return next(filter(None, told), None)
+
+    @cached_property
     def draws(self) -> tuple[tuple[Draw, ...], tuple[Draw, ...]]:
         """Of each run of the baseline and of the others: from the same blocks where all send the same requests."""
         sides = (*self.baseline.sides, *self.runs.sides)
-        groups = [sides] if _alike(sides) else [self.baseline.sides, self.runs.sides]
+        groups = [sides] if self.unpaired_because is None else [self.baseline.sides, self.runs.sides]
         found = [draw for group in groups for draw in _draws(group, together=len(groups) == 1)]
         count = len(self.baseline.sides)
         return tuple(found[:count]), tuple(found[count:])
@@ -165,13 +173,6 @@ class Against:
         error = math.sqrt(squares / freedom * math.fsum(1 / len(group) for group in groups))
         half = pooled.student(freedom) * error
         return Difference(found.change, min(found.low, found.change - half), max(found.high, found.change + half))
-
-
-def _alike(sides: Sequence[Side]) -> bool:
-    """Whether all send the same requests, nearly all of them in all windows."""
-    common = len(_common(sides))
-    pairs = ((sides[0], other, unlike.keys(sides[0], other)) for other in sides[1:])
-    return all(unlike.unpaired_because(first, other, common=common, found=keys) is None for first, other, keys in pairs)
 
 
 def _draws(sides: Sequence[Side], *, together: bool) -> list[Draw]:

@@ -28,6 +28,7 @@ _COMPARED = (
 )
 METRICS = tuple(name for name in _COMPARED if names.better(name) is not None)
 """Every metric that a baseline can be held against: its change has an interval, and one way is worse."""
+_MOST = 1e12
 _EXAMPLES = {"share": "1pt", "s": "50ms", "tokens/s": "5", "per minute": "20", "USD": "0.5"}
 
 
@@ -76,6 +77,8 @@ def parse(text: str, *, where: str) -> Regression:
         raise UsageError(f"{where}: `{shown(text)}`: {_refusal(metric)}")
     unit = unit_of(metric, "USD")
     amount, relative = _tolerance(tolerance, unit, where=f"{where}: `{shown(text)}`")
+    if amount > _MOST:
+        raise UsageError(f"{where}: `{shown(text)}`: `{shown(tolerance)}` is too large; nothing could exceed it")
     return Regression(
         text=" ".join(text.split()), metric=metric, unit=unit, better=better, amount=amount, relative=relative
     )
@@ -105,8 +108,8 @@ def _refusal(metric: str) -> str:
     if metric in names.units() or metric.rpartition(".")[0] in names.OPEN:
         way = f"`{nearest}` has one" if nearest else "docs/checks.md lists those that have one"
         return f"the change of `{metric}` has no interval; {way}"
-    close = get_close_matches(metric, METRICS, n=1, cutoff=0.5)
-    hint = f"did you mean `{close[0]}`?" if close else "docs/checks.md lists those that a baseline can be held against"
+    meant = checks.nearest(metric, METRICS)
+    hint = f"did you mean `{meant}`?" if meant else "docs/checks.md lists those that a baseline can be held against"
     return f"unknown metric `{shown(metric)}`; {hint}"
 
 
@@ -117,5 +120,7 @@ def _nearest(metric: str) -> str | None:
         return f"{last}.ratio"
     if parent == "gap":
         return _nearest(f"tbt.{last}")
+    if last == "mean" and f"{parent}.p50" in METRICS:
+        return f"{parent}.p50"
     alike = [name for name in METRICS if name.partition(".")[0] == parent.partition(".")[0]] or METRICS
     return next(iter(get_close_matches(metric, alike, n=1, cutoff=0.0 if alike is not METRICS else 0.6)), None)

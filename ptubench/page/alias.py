@@ -7,7 +7,7 @@ Free texts, such as what a service said, lose every such name, and whatever look
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,22 @@ from ptubench.workload.model import Trace, Workload
 
 _CALL = re.compile(r"(/openai)?(/v1)?(/deployments/[^/?]+)?/(chat/completions|responses)(?=\?|$)")
 _VERSION = re.compile(r"api-version=[A-Za-z0-9.-]+")
+_FILES = "csv|gz|html|jsonl?|pem|py|txt|ya?ml"
 _SHAPES = {
     "a URL": re.compile(r"https?://[^\s\"'<>]+"),
     "an id": re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"),
-    "an address": re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])"),
-    "a path": re.compile(r"(?<![\w.])(?:[A-Za-z]:\\|~?/)[^\s\"'`<>:;,()]+"),
+    "a mail address": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*"),
+    "an address": re.compile(
+        r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])|(?<![\w:])(?:[0-9a-fA-F]{1,4}::?){3,7}[0-9a-fA-F]{0,4}(?![\w:])"
+    ),
+    "a path": re.compile(
+        r"(?<![\w.])(?:[A-Za-z]:\\|\\\\|~[\w.-]*/|/)[^\s\"'`<>:;,()]+"
+        rf"|(?<![\w.])(?:[\w.-]+[/\\])+[\w.-]+\.(?:{_FILES})\b"
+    ),
+    # With a port, one dot is enough; without, `refused.ratio` has one too.
+    "a host": re.compile(
+        r"(?<![\w.-])(?:[A-Za-z0-9-]+\.)+(?:[A-Za-z0-9-]+\.[A-Za-z]{2,}(?:\b|:\d+)|[A-Za-z]{2,}:\d+)(?![\w.])"
+    ),
 }
 _LEAST = 3
 """Characters: what is shorter is found in any word."""
@@ -62,11 +73,34 @@ def aliased(runs: Sequence[Run]) -> list[Run]:
     return [_run(run, number, names) for number, run in enumerate(runs, start=1)]
 
 
+def aliased_answer(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer of `ptubench size` or `ptubench capacity` under other names."""
+    names, found = Names(), dict(answer)
+    if found.get("target") is not None:
+        found["target"] = _target(found["target"], names)
+    if found.get("workload") is not None:
+        workload = _workload(msgspec.convert(found["workload"], Workload), names)
+        found["workload"] = msgspec.to_builtins(workload)
+    # What a file or a history is named after, in the keys that each kind of answer has.
+    for part, key, what in (("usage", "source", "history"), ("calibration", "file", "run")):
+        if found.get(part) is not None:
+            found[part] = {**found[part], key: names.of(what, found[part][key])}
+    if found.get("folder") is not None:
+        found["folder"] = names.of("search", found["folder"])
+    target = found.get("target") or {}
+    public = _public((target.get("model"), target.get("model_served"), (found.get("model") or {}).get("name")))
+    for key in ("notes", "caveats", "warnings"):
+        found[key] = [names.text(said, public=public) for said in found.get(key, ())]
+    if found.get("fault") is not None:
+        found["fault"] = names.text(found["fault"], public=public)
+    return found
+
+
 def _run(run: Run, number: int, names: Names) -> Run:
     head = _head(run.head, names)
     azure = [_azure(line, names) for line in run.azure]
     models = (run.head.target.get("model"), head.target.get("model"), *run.models)
-    public = frozenset(str(model).lower() for model in models if model)
+    public = _public(models)
 
     def text(said: str) -> str:
         return names.text(said, public=public)
@@ -83,6 +117,11 @@ def _run(run: Run, number: int, names: Names) -> Run:
         end=_end(run.end, text),
         azure=[_quiet(line, text) for line in azure],
     )
+
+
+def _public(models: Iterable[Any]) -> frozenset[str]:
+    """Names that say nothing of whose a run is, even where a deployment has the same."""
+    return frozenset(str(model).lower() for model in models if model)
 
 
 def _head(head: Head, names: Names) -> Head:
@@ -204,7 +243,12 @@ def _workload(workload: Workload, names: Names) -> Workload:
         named = {"deployment": names.of("deployment", second.get("deployment"))} if second.get("deployment") else {}
         at = {"endpoint": _endpoint(second["endpoint"], names)} if second.get("endpoint") else {}
         throttling = msgspec.structs.replace(throttling, divert_to={**named, **at, **kept})
-    return msgspec.structs.replace(workload, load=load, classes=classes, throttling=throttling, target={})
+    client = workload.client
+    if ":" in client:  # a module of theirs
+        client = f"{names.of('client', client)}:function"
+    return msgspec.structs.replace(
+        workload, load=load, classes=classes, throttling=throttling, client=client, target={}
+    )
 
 
 def _azure(line: Resource | Monitor, names: Names) -> Resource | Monitor:

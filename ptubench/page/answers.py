@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from ptubench.page import document
+from ptubench.page.alias import aliased_answer
 from ptubench.page.charts.capacity import of_capacity
 from ptubench.page.charts.size import of_size
 from ptubench.page.model import Kind, Listing, Page, Section, Snippet, Table, Tile
@@ -18,12 +19,13 @@ from ptubench.units import number_text, share_text
 Answer = Mapping[str, Any]
 
 
-def size(answer: Answer) -> str:
-    """The HTML of an answer of `ptubench size`.
+def size(answer: Answer, *, alias: bool = False) -> str:
+    """The HTML of an answer of `ptubench size`, with `alias` under other names.
 
     Raises:
         UsageError: the extra is not installed.
     """
+    answer = aliased_answer(answer) if alias else answer
     shown = size_report.sections(answer)
     told = ("formula", "cached", "calibration", "history", "sizes", "rules", "money")
     commands = [command for command in (answer["quota_command"], answer["az_command"]) if command is not None]
@@ -46,12 +48,13 @@ def size(answer: Answer) -> str:
     return _page(section, answer)
 
 
-def capacity(answer: Answer) -> str:
-    """The HTML of an answer of `ptubench capacity`.
+def capacity(answer: Answer, *, alias: bool = False) -> str:
+    """The HTML of an answer of `ptubench capacity`, with `alias` under other names.
 
     Raises:
         UsageError: the extra is not installed.
     """
+    answer = aliased_answer(answer) if alias else answer
     shown = capacity_report.sections(answer)
     target = answer["target"]
     notes = [*answer["notes"], f"The steps are in {answer['folder']}."]

@@ -22,7 +22,7 @@ from ptubench.page.model import Page, Section
 
 _NEEDED = ("plotly", "jinja2")
 _FIGURES = re.compile(r"(?<=\d) (?=(?:%|ms|s|µs|PTU|tokens)(?!\w))")
-_NAMES = re.compile(r"`([^`]{1,80})`")
+_NAMES = re.compile(r"`([^`]{1,80})`|(?<![\w-])(--[a-z][a-z0-9-]*)")
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'\u2028\u2029\x7f"}
 
 
@@ -100,11 +100,16 @@ def _inert(value: Any) -> Any:
 
 
 def _fluent(text: str) -> Any:
-    """A sentence: figures stay with their units, `names` look like what is typed."""
+    """A sentence: figures stay with their units, `names` and --options look like what is typed."""
     from markupsafe import Markup, escape  # noqa: PLC0415 - only with the extra
 
     bound = _FIGURES.sub("\N{NO-BREAK SPACE}", inert.line(text))
-    return Markup(_NAMES.sub(r"<code>\1</code>", str(escape(bound))))  # noqa: S704 - escaped before
+    return Markup(_NAMES.sub(_typed, str(escape(bound))))  # noqa: S704 - escaped before
+
+
+def _typed(found: re.Match[str]) -> str:
+    name, option = found.groups()
+    return f"<code>{name}</code>" if option is None else f'<code class="option">{option}</code>'
 
 
 def cell(value: Cell) -> str:

@@ -95,7 +95,7 @@ def tiles(summary: Summary) -> Sequence[Tile]:
         Tile(
             label="Refused",
             value=share_text(refused["ratio"]),
-            detail=f"{refused['count']:,} calls{interval}",
+            detail=f"{refused['count']:,} call{'s' if refused['count'] != 1 else ''}{interval}",
             tone="warn" if refused["count"] else "good",
         ),
     ]

@@ -7,9 +7,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ptubench.report.text import Encodable, bullets, clean, facts, sheet, untrusted
-from ptubench.units import number_text, seconds_text
+from ptubench.units import number_text, seconds_text, share_text
 
 Found = Mapping[str, Any]
+
+_TOO_MUCH = {"client": "too much", "server": "the server fell behind"}
 
 _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "unknown": "dim"}
 
@@ -57,23 +59,28 @@ def _who(workers: int) -> str:
 
 
 def _loads(found: Found) -> RenderableType:
-    """The highest truthful loads."""
+    """The highest truthful loads, and what became of the next one."""
     limits = found["limits"]
-    columns = ("streams", "events/s", "calls/s", "TTFT error p99", "lag p99")
+    columns = ("streams", "events/s", "calls/s", "TTFT error", "lag", "CPU")
     table = sheet("Truthful up to", *columns)
     for crew in found["workers"]:
-        for name, what in (("streams", "long answers"), ("calls", "short answers")):
-            best = crew[name]["best"]
-            who = f"{_who(crew['workers'])}, {what}"
+        for name in ("streams", "calls"):
+            best, worst = crew[name]["best"], crew[name]["worst"]
+            known = best or worst
+            tokens = "" if known is None else f", {known['events'] / known['calls']:.0f} tokens"
+            who = f"{_who(crew['workers'])}{tokens}"
             if best is None:
                 table.add_row(who, *["–"] * len(columns))
                 continue
             rates = (number_text(round(best[key])) for key in ("streams", "events", "calls"))
             lateness = (seconds_text(best[key], missing="unanswered") for key in ("ttft_error_p99", "lag_p99"))
-            table.add_row(who, *rates, *lateness)
+            table.add_row(who, *rates, *lateness, share_text(best["cpu"]))
+            if worst is not None:
+                more = f"{worst['calls'] / best['calls'] - 1:.0%}".replace("%", " %")
+                table.add_row(f"  {more} more: {_TOO_MUCH[worst['outcome']]}")
     said = (
-        f"TTFT error: first content as stamped here − as written by the server, p99 below {seconds_text(limits['ttft_error_p99'])}; "
-        f"lag p99 below {seconds_text(limits['lag_p99'])}"
+        f"TTFT error: first content as stamped here − as the server wrote it, p99 below {seconds_text(limits['ttft_error_p99'])}; "
+        f"lag: p99 below {seconds_text(limits['lag_p99'])}; CPU: of the busiest worker, up to {share_text(limits['cpu'])} of a core"
     )
     return Group(table, Text(said, style="dim"))
 

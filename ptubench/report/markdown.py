@@ -61,6 +61,11 @@ def of_check(document: Document, summaries: Sequence[Summary] = ()) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def refused(message: str) -> str:
+    """The error that ended a command before anything could be judged."""
+    return f"## ❌ ptubench\n\n{escaped(message, 1000)}\n"
+
+
 def _harmless(found: str) -> str:
     """A special character behind a backslash, or a number at the start that would begin a list."""
     return f"{found}\\" if found.isdigit() else f"\\{found}"

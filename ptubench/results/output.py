@@ -4,7 +4,9 @@ A file is written beside its place under a passing name and then moved, so that 
 was there before stays until the new one is whole. What is no regular file, such as a pipe, is written as it is.
 """
 
+import gzip
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -14,18 +16,23 @@ from typing import IO
 from ptubench.errors import MeasurementLost, UsageError
 
 _NUMBERS = count(1)
+_HEAD = b'{"type":"head",'
+"""How every run file begins."""
 
 
-def check_writable(path: Path, option: str) -> None:
+def check_writable(path: Path, option: str, *, over_run: bool = False) -> None:
     """Make sure that `path` can be written, before anything is measured for it; folders are made if need be.
 
     Args:
         path: the file to be written.
         option: what named it, such as `--junit`, for the message.
+        over_run: whether it may take the place of a run file, which nothing can make again.
 
     Raises:
         UsageError: it can't be written there.
     """
+    if not over_run and _is_run(path):
+        raise UsageError(f"{option} {path}: is a run file, which would be lost; name another file")
     try:
         if path.is_dir():
             raise IsADirectoryError(21, "it is a folder")
@@ -81,6 +88,17 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 def _is_special(path: Path) -> bool:
     """Whether it is there and no regular file: a pipe, `/dev/stdout`."""
     return path.exists() and not path.is_file()
+
+
+def _is_run(path: Path) -> bool:
+    """Whether there is a run file."""
+    try:
+        if not path.is_file():
+            return False  # nobody knows how long a pipe would let us wait
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return file.read(len(_HEAD)) == _HEAD
+    except (OSError, ValueError, EOFError, zlib.error):
+        return False
 
 
 def _beside(path: Path) -> Path:

@@ -28,7 +28,7 @@ _LINE_LIMIT = 16 * 2**20
 _EXPANSION = 200
 """How many times its size a compressed file may become; run files become 10 to 20 times theirs, and what was made to exhaust
 a reader up to 1,000 times."""
-_MOST_BROKEN = 100_000
+_MOST_BROKEN = 10_000
 
 
 class Writer:

@@ -88,7 +88,7 @@ def read(folder: Path) -> dict[str, Any]:
             f"{folder}: no run file, and no folder of a finished search either; name a run file, or let `ptubench capacity` "
             "go on with the search"
         ) from None
-    except (OSError, msgspec.DecodeError) as exc:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise UsageError(f"{path}: can't be read ({exc}); name a run file, or search again") from None
     if answer.get("schema_version") != SCHEMA_VERSION:
         raise UsageError(f"{path}: the answer of another version of ptubench; read it with that one, or search again")

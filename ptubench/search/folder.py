@@ -145,7 +145,7 @@ def _is_over(path: Path, within: float) -> bool:
     """Whether an answer is one that the same question, perhaps with larger bounds, would not make any better."""
     try:
         answer = msgspec.json.decode(path.read_bytes(), type=_Answer)
-    except (OSError, msgspec.DecodeError):  # none yet, or the disk was full
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # none yet, or the disk was full
         return False
     if answer.ended == "not_saturated":
         return True

@@ -211,7 +211,15 @@ async def front(
             if log is not None:
                 log(played)
 
+    # A connection and its handler know only each other: without us the collector would take those that wait.
+    handlers: set[asyncio.Task[None] | None] = set()
+
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await converse(reader, writer, next(numbers), answer)
+        this = asyncio.current_task()
+        handlers.add(this)
+        try:
+            await converse(reader, writer, next(numbers), answer)
+        finally:
+            handlers.discard(this)
 
     return await asyncio.start_server(accept, host, port, backlog=4096)

@@ -5,7 +5,8 @@
 What `ptubench doctor` and the benchmarks measure the client against. It simulates no deployment: no capacity, no 429.
 
 Every POST whose body says `"stream": true` gets a chunked event stream in Azure's order: the head, the filter event
-and the role at once, content event i at arrival + ttft + i / rate, one write each, then finish, usage and [DONE].
+and the role at once, content event i at arrival + ttft + i / rate, one write each, then finish, usage and [DONE]; no
+more events than the request's output limit.
 Any other POST gets a whole completion at once. `GET /stats` says what was due and what was sent, `GET /log` has a
 line for each request (`?stamps` adds the time of every content event); the answer's `x-request-id` is its name there.
 
@@ -21,6 +22,7 @@ import contextlib
 import gc
 import json
 import os
+import re
 import selectors
 import signal
 import socket
@@ -40,6 +42,7 @@ from ptubench.sim.flat_answers import document, opening, whole, writes
 TICK = 0.001
 """Seconds between two looks at what is due; an event is late by up to about this much, and stamped as it left."""
 VOID_BELOW = 0.98
+_LIMIT = re.compile(rb'"max_(?:completion_)?tokens": ?(\d{1,6})')
 
 
 def main() -> None:
@@ -105,13 +108,16 @@ def _raise_file_limit() -> None:
 class Stream:
     """An answer on its way."""
 
-    __slots__ = ("connection", "next", "rest", "send", "stamps", "start")
+    __slots__ = ("connection", "last", "next", "rest", "send", "stamps", "start", "writes")
 
-    def __init__(self, connection: "Connection", start: float) -> None:
+    def __init__(self, connection: "Connection", start: float, writes: list[bytes]) -> None:
         self.connection = connection
         self.send = connection.socket.send
         self.start = start
         """When the first content event is due."""
+        self.writes = writes
+        self.last = len(writes) - 1
+        """Which write ends it, and how many content events come before."""
         self.next = 0
         self.rest = b""
         """What the socket did not take of the last write."""
@@ -135,7 +141,8 @@ class Server:
     def __init__(self, *, ttft: float, tokens: int, rate: float, name: str = "s") -> None:
         self._name = name
         self._ttft, self._tokens, self._gap = ttft, tokens, 1 / rate
-        self._writes, self._opening, self._whole = writes(tokens), opening(), whole(tokens)
+        self._opening, self._whole = opening(), whole(tokens)
+        self._writes = {tokens: writes(tokens)}
         self._wheel: defaultdict[int, list[Stream]] = defaultdict(list)
         self._tick = int(perf_counter() / TICK)
         self._blocked: list[Stream] = []
@@ -178,7 +185,7 @@ class Server:
             # What a late stream owes next goes into the following tick: it catches up, and starves nobody.
             self._tick = tick + 1
             for stream in wheel.pop(tick, ()):
-                self._send(stream, self._writes[stream.next])
+                self._send(stream, stream.writes[stream.next])
 
     def _send(self, stream: Stream, data: bytes) -> None:
         """Write, stamp, and put the stream where its next event is due."""
@@ -194,7 +201,7 @@ class Server:
             stream.rest = data[taken:]
             self._blocked.append(stream)
             return
-        if stream.next == self._tokens:
+        if stream.next == stream.last:
             stream.connection.stream = None
             return
         stream.stamps.append(stamp)
@@ -250,8 +257,17 @@ class Server:
         self._quick.append(0.0 if streamed else perf_counter())
         connection.socket.send(head + (self._opening if streamed else self._whole))
         if streamed:
-            stream = connection.stream = self._streams[number] = Stream(connection, arrived + self._ttft)
+            stream = Stream(connection, arrived + self._ttft, self._writes_for(body))
+            connection.stream = self._streams[number] = stream
             self._wheel[max(self._tick, int(stream.start / TICK) + 1)].append(stream)
+
+    def _writes_for(self, body: bytes) -> list[bytes]:
+        """What is written to a request, after the opening."""
+        limit = _LIMIT.search(body)
+        tokens = self._tokens if limit is None else min(self._tokens, int(limit[1]))
+        if tokens not in self._writes:
+            self._writes[tokens] = writes(tokens)
+        return self._writes[tokens]
 
     def _close(self, connection: Connection) -> None:
         with contextlib.suppress(KeyError, ValueError):
@@ -273,9 +289,7 @@ class Server:
             lates.append(stamps - stream.start - np.arange(len(stamps)) * self._gap)
             living = stream.connection.stream is stream
             due += (
-                max(len(stamps), min(self._tokens, int((now - stream.start) / self._gap) + 1))
-                if living
-                else len(stamps)
+                max(len(stamps), min(stream.last, int((now - stream.start) / self._gap) + 1)) if living else len(stamps)
             )
         late = np.concatenate(lates)
         in_time = int(np.count_nonzero(late <= self._gap))

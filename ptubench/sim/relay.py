@@ -26,10 +26,10 @@ async def relay(ask: Ask, upstream: tuple[str, int], writer: asyncio.StreamWrite
     parser = end.parser = httptools.HttpResponseParser(end)
     try:
         back_writer.write(_encode(ask))
-        while not end.reached and not writer.is_closing():
+        while not end.reached:
             data = await back_reader.read(_READ)
-            if not data:
-                return False
+            if not data or writer.is_closing():
+                return False  # the client left meanwhile: uvloop raises where asyncio passes over a write to nobody
             writer.write(data)
             parser.feed_data(data)
             await writer.drain()

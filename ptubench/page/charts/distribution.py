@@ -139,6 +139,7 @@ def tail(name: str, title: str, drawn: Sequence[Drawn], *, subject: str) -> Char
                 type="log",
                 tickvals=parts.numbers(1 / (1 - share) for share in ticks),
                 ticktext=[parts.percent(share) for share in ticks],
+                tickangle=30,  # left to plotly, it turns them back and forth where there is little room
             ),
             yaxis=parts.log_seconds_axis("time (log)", _ends(drawn)),
             hovermode="closest",
