@@ -7,6 +7,7 @@ Every load goes to this machine's loopback. Progress goes to stderr, results to 
 import json
 import os
 import pty
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,6 @@ CORES = sorted(os.sched_getaffinity(0))
 CLIENT_CORE, STUB_CORE = CORES[0], CORES[-1]
 VOID_TRIES = 3
 """How often a measurement whose stub fell behind is taken before it is called void."""
-_GET = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def say(text: str) -> None:
@@ -45,41 +45,67 @@ class Stub:
     """A running stub. Times of its log are readings of `time.perf_counter`."""
 
     port: int
+    ca_file: Path | None = None
+    """Who has signed its certificate; None without TLS."""
 
     @property
     def endpoint(self) -> str:
         """For `--endpoint`."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{self._origin}/v1"
+
+    @property
+    def _origin(self) -> str:
+        return f"{'https' if self.ca_file else 'http'}://127.0.0.1:{self.port}"
 
     def stats(self) -> dict[str, Any]:
         """Offered against delivered so far."""
         stats: dict[str, Any] = json.loads(self._get("/stats"))
         return stats
 
-    def log(self) -> dict[str, dict[str, Any]]:
-        """Each request by the name that its answer carried in `x-request-id`."""
-        rows = map(json.loads, self._get("/log").splitlines())
+    def log(self, *, stamps: bool = False) -> dict[str, dict[str, Any]]:
+        """Each request by the name that its answer carried in `x-request-id`; with the time of every event if asked for."""
+        rows = map(json.loads, self._get("/log?stamps" if stamps else "/log").splitlines())
         return {row["id"]: row for row in rows}
 
     def _get(self, path: str) -> bytes:
-        with _GET.open(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
+        trusting = ssl.create_default_context(cafile=self.ca_file)
+        getting = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusting)
+        )
+        with getting.open(f"{self._origin}{path}", timeout=60) as answer:
             content: bytes = answer.read()
         return content
 
 
 @contextmanager
-def stub(*, tokens: int = 100, rate: float = 50.0, ttft: float = 0.1) -> Iterator[Stub]:
+def stub(*, tokens: int = 100, rate: float = 50.0, ttft: float = 0.1, tls: bool = False) -> Iterator[Stub]:
     """A stub on its own core, until the block ends. `rate` in events a second and stream, `ttft` in seconds."""
-    command = [sys.executable, HERE / "stub.py", "--cpu", STUB_CORE, "--tokens", tokens, "--rate", rate, "--ttft", ttft]
-    process = subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield Stub(json.loads(process.stdout.readline())["port"])
-    finally:
-        process.stdin.close()  # it ends with its stdin
-        process.stdout.read()
-        process.wait(10)
+    with tempfile.TemporaryDirectory() as folder:
+        program: list[object] = [HERE / "stub.py"]
+        ca_file = None
+        if tls:
+            ca_file, pem = _certificate(Path(folder))
+            program = [HERE / "stub_tls.py", "--pem", pem]
+        command = [sys.executable, *program, "--cpu", STUB_CORE, "--tokens", tokens, "--rate", rate, "--ttft", ttft]
+        process = subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield Stub(json.loads(process.stdout.readline())["port"], ca_file)
+        finally:
+            process.stdin.close()  # it ends with its stdin
+            process.stdout.read()
+            process.wait(10)
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    """A file with an authority's certificate, and one with a certificate of loopback that it has signed, and its key."""
+    import trustme  # noqa: PLC0415 - of the extra `dev`
+
+    authority, ca_file, pem = trustme.CA(), folder / "ca.pem", folder / "server.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    return ca_file, pem
 
 
 # --- ptubench ---------------------------------------------------------------------------------------------------------
@@ -177,6 +203,7 @@ def run(
         file = Path(folder) / "workload.yaml"
         file.write_text(workload, encoding="utf-8")
         where = ("--endpoint", target.endpoint, "--deployment", "stub", "--results", folder)
+        where += ("--ca-file", str(target.ca_file)) if target.ca_file else ()
         done = watch(ptubench("run", file, *where, *options), cores=cores, terminal=terminal)
         files = list(Path(folder).glob("*.jsonl"))
         # 4: ptubench finds its own measurement invalid, which is for the figures to show.

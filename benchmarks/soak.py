@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 from measure import Figure, conclude, number, ptubench, say, table, without_targets
 from ptubench import record, units
+from ptubench.engine.children import MALLOC
 from ptubench.results import store
 from ptubench.sim.faults import FAULTS
 
@@ -86,7 +87,7 @@ class Soak:
 def server(**options: Any) -> Iterator[tuple[int, int]]:
     """A simulated deployment of its own: its port and its process; it ends with the block."""
     command = [sys.executable, "-m", "ptubench.sim.child"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=MALLOC | os.environ)
     assert process.stdin is not None
     assert process.stdout is not None
     with process:
@@ -176,7 +177,7 @@ def main() -> None:
         rows.append((name, *(number(of(v)) for v in (memory, descriptors) for of in (min, median, max))))
         (before, after), (fewer, more) = least(memory), least(descriptors)
         figures.append(Figure(f"memory of the {name}, growth", (after / before - 1) * 100, 5.0, " %"))
-        figures.append(Figure(f"descriptors of the {name}, growth", more - fewer, 5.0))
+        figures.append(Figure(f"descriptors of the {name}, growth", more - fewer, 10.0))
     figures.append(Figure("requests not in the file exactly once", found.astray, 0.0))
     figures.append(Figure("outcomes that do not add up", found.unbalanced, 0.0))
     counted = ", ".join(f"{found.requests[name]:,} {name}" for name in OUTCOMES)

@@ -93,7 +93,8 @@ def peer(name: str, target: Stub, streams: int, options: argparse.Namespace) -> 
     """The same by a peer."""
     url = f"{target.endpoint}/chat/completions"
     words = ("--url", url, "--streams", streams, "--duration", options.duration, "--warmup", options.warmup)
-    done = watch([sys.executable, str(HERE / "peers_client.py"), name, *map(str, words)], cores={CLIENT_CORE})
+    words += ("--ca-file", str(target.ca_file)) if target.ca_file else ()
+    done = watch([sys.executable, str(HERE / "peers" / "client.py"), name, *map(str, words)], cores={CLIENT_CORE})
     if done.code:
         raise SystemExit(f"{name} failed: {done.output}")
     said = msgspec.json.decode(done.output)
@@ -131,7 +132,7 @@ def measure(client: str, streams: int, options: argparse.Namespace) -> Seen | No
     """One client, one round; None when the stub could not feed it."""
 
     def once() -> tuple[dict[str, Any], Seen]:
-        with stub() as target:
+        with stub(tls=options.tls) as target:
             seen = ours(target, streams, options) if client == "ptubench" else peer(client, target, streams, options)
             return target.stats(), seen
 
@@ -206,6 +207,7 @@ def main() -> None:
     parser.add_argument("--duration", type=int, default=10, help="seconds of load, warm-up included")
     parser.add_argument("--warmup", type=int, default=4, help="seconds")
     parser.add_argument("--parent", choices=("same", "apart"), default="same", help="the parent's core: the worker's?")
+    parser.add_argument("--tls", action="store_true", help="over TLS, which the stub can feed 400 streams")
     options = parser.parse_args()
     say(f"streams.py: {options.streams} streams, ptubench, {', '.join(options.peers)}; {options.rounds} rounds")
     found = rounds(options)

@@ -10,9 +10,18 @@ from ptubench.engine import retry
 from ptubench.engine.run import expected_seconds
 from ptubench.errors import UsageError
 from ptubench.load.plan import Plan
+from ptubench.ptu.capacity import Capacity
 from ptubench.record import Aborted, Line
+from ptubench.secret import shown
+from ptubench.target.model import Target
 from ptubench.units import duration_text
 from ptubench.workload.model import ClosedLoop, Workload
+
+_SIZE = "say what the deployment is, with --model and --ptu"
+_BILLED = (
+    "only a deployment of --type standard is billed by token; PTUs are paid by the hour, which `ptubench check` reckons with: "
+    "hold the run against a baseline with --regression"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +54,41 @@ class Rules:
                 drop=checks.DROP if own else "leave the option out",
             )
             if fault:
-                raise UsageError(f"{f'{self.where}: checks' if own else '--check'}: {fault}")
+                raise UsageError(f"{self._place(number)}: {fault}")
+
+    def check_measured(self, workload: Workload, target: Target, known: Capacity | None) -> None:
+        """Whether this run will measure what every rule is about, and all of them can hold together.
+
+        Args:
+            workload: what is sent.
+            target: where to.
+            known: what the deployment takes; None where its model or size is not known.
+
+        Raises:
+            UsageError: the first rule that could not be judged, or two that no run could pass.
+        """
+        needs = {
+            "slo.": (workload.slo is not None, "the workload has no `slo:`; add one, such as `slo: {ttft: 1s}`"),
+            "cost.": (target.type == "standard", _BILLED),
+            "utilization.simulated.": (target.simulate is not None, "only a simulated deployment tells it"),
+            "utilization.estimated.": (known is not None, _SIZE),
+            "tpm.per_ptu": (known is not None, _SIZE),
+            "tpm.of_published": (known is not None, _SIZE),
+        }
+        for number, rule in enumerate(self.checks):
+            for prefix, (told, why) in needs.items():
+                if rule.metric.startswith(prefix) and not told:
+                    raise UsageError(f"{self._place(number)}: `{shown(rule.text)}`: it would not be measured: {why}")
+        pair = checks.opposed(self.checks)
+        if pair is not None:
+            one, other = (shown(rule.text) for rule in pair)
+            raise UsageError(
+                f"{self._place(self.checks.index(pair[1]))}: no run could pass `{one}` and `{other}`; leave one out"
+            )
+
+    def _place(self, number: int) -> str:
+        """Where a check was given."""
+        return f"{self.where}: checks" if number < self.own else "--check"
 
     def doubts(self, workload: Workload, plan: Plan, model: str | None, *, runs: int = 1) -> tuple[str, ...]:
         """Rules that a closed loop may make too few calls for in `runs` runs, if the model is about as fast as published."""

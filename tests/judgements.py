@@ -59,7 +59,12 @@ RUN = {
     "verdict": "valid",
     "reasons": [],
     "ended": "completed",
+    "by_rule": False,
+    "lasted_s": 600.0,
+    "planned_s": 600.0,
 }
+STOPPED = {"ended": "stopped", "lasted_s": 10.3, "planned_s": 35.0}
+"""What the document says of a run that was stopped before its end."""
 REASON = {"code": "lag", "level": "degraded", "text": "calls were taken up late: p99 7.2 ms"}
 
 

@@ -43,7 +43,7 @@ BAD = [failed(i, 10 + i * 0.1) for i in range(40)]
             "refused.count >= 20",
             "an abort rule says what must hold, as a check does; to stop where it does not, write `refused.count < 20`",
         ),
-        ("failed.ratio < 0%", "every run would be aborted; write a limit above 0, or `<= 0`"),
+        ("failed.count < 0", "every run would be aborted; write a limit above 0, or `<= 0`"),
         ("failed.rato <= 1%", "unknown metric `failed.rato`; did you mean `failed.ratio`?"),
     ],
 )

@@ -11,16 +11,25 @@ from ptubench import capacity_run
 from ptubench.capacity_run import CapacityOptions
 from ptubench.cli import main
 from ptubench.commands import RunOptions
-from ptubench.page import alias, answers
+from ptubench.page import alias, answers, short_answers
+from ptubench.page.charts.size import of_size
 from ptubench.ptu import prices
 from ptubench.search.folder import finish
 from ptubench.size import answer as sizes
 from ptubench.size.asked import SizeOptions, ask
 from ptubench.target.model import TargetOptions
+from ptubench.units import number_text
 
 pytest.importorskip("plotly")
 pytest.importorskip("jinja2")
 
+MONTH = {
+    "hours": 100.0,
+    "pay_as_you_go": 1000.0,
+    "ptu": {},
+    "mix": {},
+    "cheapest": {"plan": "pay_as_you_go", "term": None, "total": 1000.0},
+}
 HOSTILE = '"><script>alert(1)</script>\u202e\x1b[31m{{7*7}}'
 
 
@@ -94,9 +103,53 @@ def test_without_sizes_the_page_says_that_none_is_recommended(sized):
     assert "of the sizes looked at" in page
 
 
+def test_the_page_of_a_search_says_why_its_rate_is_not_the_highest_that_passed(searched):
+    rate = searched["result"]["rpm"]
+    steps = [step | {"passed": True, "rate": rate + 0.5} for step in searched["steps"] if step["kind"] == "rate"][:1]
+    said = short_answers.of_capacity(searched | {"steps": [*searched["steps"], *steps]})
+
+    assert any("chance decides whether a single step passes" in sentence for sentence in said)
+    assert f"The deployment of 50 PTU sustains {number_text(rate)} calls a minute" in said[0]
+
+
+def test_the_page_of_a_search_tells_what_it_does_not_show_and_how_to_repeat_it(searched):
+    page = answers.capacity(searched)
+
+    assert "What this search does not show" in page
+    assert "ptubench capacity chat.yaml" in page
+    assert "--virtual" in page
+    assert page.count("Made by ptubench") == 1
+
+
+def test_the_page_of_a_size_tells_what_paying_for_tokens_costs_and_what_the_answer_stands_on(sized):
+    hours = sized | {"money": sized["money"] | {"month": MONTH}}
+    told, asked = short_answers.of_size(sized), short_answers.of_size(hours)
+    (tile,) = [tile for tile in answers.size_tiles(hours) if tile.label == "Pay-as-you-go"]
+
+    assert told[0].startswith("This load needs 40 PTU Global")
+    assert any("Paying for the tokens instead (pay-as-you-go) costs" in sentence for sentence in told)
+    assert "The cheapest of all ways is pay-as-you-go: 1,000 USD a month." in asked
+    assert (tile.value, tile.detail) == ("1,000 USD", "a month of 100 hours of this load: the cheapest way")
+    cost = next(chart for chart in of_size(sized) if chart.name == "size-cost")
+    assert "pay-as-you-go, all 730 h of a month" in [trace["name"] for trace in cost.figure["data"]]
+
+
+def test_sizes_that_refuse_nothing_have_no_chart_of_zeros(sized):
+    size = sized["sizes"][0]
+    zero = size | {"metrics": {"refused": {"ratio": 0.0, "ci95": [0.0, 0.01]}}}
+    simulated = sized | {"by": "simulation", "sizes": [zero], "depths": []}
+    some = simulated | {"sizes": [zero | {"metrics": {"refused": {"ratio": 0.1, "ci95": [0.0, 0.2]}}}]}
+
+    assert [chart.name for chart in of_size(simulated)] == ["size-busiest", "size-cost"]
+    assert "None of these sizes refused a call" in of_size(simulated)[0].note
+    assert "size-refused" in [chart.name for chart in of_size(some)]
+
+
 def test_names_of_others_are_text_in_the_page_of_an_answer(searched):
     target = searched["target"] | {"deployment": HOSTILE}
-    page = answers.capacity(searched | {"target": target, "notes": [HOSTILE], "workload": {"name": HOSTILE}})
+    page = answers.capacity(
+        searched | {"target": target, "notes": [HOSTILE], "workload": searched["workload"] | {"name": HOSTILE}}
+    )
 
     assert len(re.findall(r"<script", page)) == len(re.findall(r"<script", answers.capacity(searched)))
     assert not {"\x1b", "\u202e"} & set(page)
@@ -104,7 +157,7 @@ def test_names_of_others_are_text_in_the_page_of_an_answer(searched):
 
 
 def test_under_other_names_no_answer_says_whose_it_is(searched, sized):
-    said = "what is at contoso.openai.azure.com is in /home/jdoe/x"
+    said = "what is at contoso.openai.azure.com is in /srv/jdoe/x"
     target = searched["target"] | {
         "kind": "azure",
         "endpoint": "https://contoso.openai.azure.com",

@@ -245,3 +245,4 @@ def test_on_a_phone_nothing_sticks_out(tab, pages, name, width):
     assert tab.run(
         "[...document.querySelectorAll('.plot')].every((plot) => plot.scrollWidth <= plot.parentElement.clientWidth)"
     )
+    assert tab.events("Runtime.consoleAPICalled") == []

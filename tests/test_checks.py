@@ -72,6 +72,10 @@ NO_RULE = " is not a rule; write a metric, one of < <= > >=, and a value, such a
         ("p95 <= 1s", ": unknown metric `p95`; did you mean `ttft.p95`?"),
         ("ttft <= 1s", ": unknown metric `ttft`; did you mean `ttft.p95`?"),
         ("refused <= 1%", ": unknown metric `refused`; did you mean `refused.ratio`?"),
+        ("refused.ratio <= 120%", ": no share is above 100 %, so it could not fail; write a lower limit"),
+        ("slo.ratio >= 150%", ": no share could pass; write a limit from 0% to 100%"),
+        ("failed.ratio > 100%", ": no share could pass; write a limit from 0% to 100%"),
+        ("failed.ratio < 0%", ": no share could pass; write a limit from 0% to 100%"),
         ("requests.ok >= many", ": `many` is not a number; write one such as 200, 0.5, 200k or 1.5M"),
     ],
 )
@@ -242,6 +246,22 @@ def test_rules_of_the_option_stand_beside_those_of_the_workload_and_name_the_opt
             {"checks": ("ttft.p59 <= 1s",)},
             "--check: `ttft.p59 <= 1s`: unknown metric `ttft.p59`; did you mean `ttft.p95`?",
         ),
+        (
+            {"checks": ("e2e.p50 >= 5s", "e2e.p50 < 5s")},
+            "--check: no run could pass `e2e.p50 >= 5s` and `e2e.p50 < 5s`; leave one out",
+        ),
+        (
+            {"checks": ("ttft.p95 > 2s",)},
+            "--check: no run could pass `ttft.p95 <= 1s` and `ttft.p95 > 2s`; leave one out",
+        ),
+        (
+            {"checks": ("slo.ratio >= 99%",)},
+            "--check: `slo.ratio >= 99%`: it would not be measured: the workload has no `slo:`; add one",
+        ),
+        (
+            {"checks": ("cost.per_million_tokens <= 3.5",)},
+            "--check: `cost.per_million_tokens <= 3.5`: it would not be measured: only a deployment of --type standard",
+        ),
         ({"abort": ("ttft.p50 <= 1s",)}, "--abort: `ttft.p50 <= 1s`: ttft.p50 is known only after the run; "),
         (
             {"checks": ("ttft.p999 <= 1s",)},
@@ -261,6 +281,18 @@ def test_a_bad_rule_of_an_option_is_said_before_anything_is_sent(changed, fault)
         prepared(**changed)
 
     assert str(caught.value).startswith(fault)
+
+
+def test_rules_that_can_hold_together_and_are_measured_are_accepted():
+    rules = ("e2e.p50 >= 1s", "e2e.p50 <= 1s", "utilization.estimated.mean <= 120%", "slo.ratio >= 90%")
+
+    assert prepared(checks=rules, overrides=["slo={ttft: 1s}"]).rules[-4:]
+
+
+def test_what_tokens_of_ptus_cost_is_not_measured_and_it_is_said(tmp_path):
+    (row,) = summary(tmp_path, *steady(10), checks=("cost.per_million_tokens <= 3.5",))["checks"]
+
+    assert row["why"].startswith("not measured: only a deployment of type standard is billed by token; ")
 
 
 def test_repeats_are_judged_as_one_and_support_more():

@@ -14,9 +14,10 @@ import time
 
 import pytest
 
+import judgements
 import running
 from ptubench.errors import Exit
-from ptubench.gate.document import exit_code
+from ptubench.gate.document import exit_code, of_repeats
 from ptubench.results import store
 from runs import dropped, end, failed, head, steady, write
 from servers import Authority, fault_server, healthy_server
@@ -92,17 +93,22 @@ def test_a_stored_run_is_judged(lines, options, code, here, call):
 
 
 @pytest.mark.parametrize(
-    ("verdict", "passed", "stopped", "code"),
+    ("verdict", "ended", "passed", "stored", "made"),
     [
-        ("valid", True, False, Exit.GOOD),
-        ("valid", False, False, Exit.CHECK),
-        ("invalid", False, False, Exit.INVALID),
-        ("invalid", False, True, Exit.STOPPED),
-        ("valid", True, True, Exit.STOPPED),
+        ("valid", "completed", True, Exit.GOOD, Exit.GOOD),
+        ("valid", "completed", False, Exit.CHECK, Exit.CHECK),
+        ("invalid", "completed", False, Exit.INVALID, Exit.INVALID),
+        ("invalid", "killed", False, Exit.INVALID, Exit.INVALID),
+        ("invalid", "stopped", False, Exit.INVALID, Exit.STOPPED),
+        ("valid", "stopped", True, Exit.INVALID, Exit.STOPPED),
     ],
 )
-def test_of_several_reasons_the_gravest_counts(verdict, passed, stopped, code):
-    assert exit_code(verdict, passed=passed, stopped=stopped) == code
+def test_of_several_reasons_the_gravest_counts(verdict, ended, passed, stored, made):
+    """Of a stored run, and for whoever has just made it."""
+    found = judgements.document(judgements.RULE if passed else judgements.FAILED, verdict=verdict, ended=ended)
+
+    assert exit_code(found) == stored
+    assert of_repeats(found)["exit_code"] == made
 
 
 # --- 2: the command line, the workload, an extra

@@ -116,13 +116,23 @@ def test_duckdb_reads_the_right_types(run, tmp_path):
     assert sent == STARTED.timestamp() + 5
 
 
+@pytest.mark.parametrize("of", ["attempts", "timeline"])
+def test_sql_takes_every_column_without_quotes(of, run, tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_bytes(text_of(run, of).encode())
+    names = duckdb.read_csv(str(file)).columns
+    rows = duckdb.read_csv(str(file)).aggregate(", ".join(f"count({name})" for name in names)).fetchall()
+
+    assert len(rows[0]) == len(names)
+
+
 def test_the_timeline_is_that_of_the_summary(run):
     rows, summary = rows_of(run, "timeline"), summarize(run)
 
     assert len(rows) == len(summary["timeline"])
     assert [int(row["throttled"]) for row in rows] == [step["throttled"] for step in summary["timeline"]]
     assert sum(row["in_window"] == "true" for row in rows) == 60
-    assert rows[1]["at"] == "2026-11-22T12:00:01.000000Z"
+    assert rows[1]["begins_at"] == "2026-11-22T12:00:01.000000Z"
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=400))

@@ -303,3 +303,11 @@ def test_an_event_of_very_many_lines_costs_linear_work():
 
     assert Counted.asked == 0  # else a server with many small lines stops the load: their sum, anew with each read
     assert decoder.feed(b"\n") == [b"x" + b"\n" * 1000]
+
+
+def test_an_event_of_very_many_lines_reaches_the_limit_before_the_memory_ends():
+    decoder = sse.Decoder(limit=100_000)
+
+    with pytest.raises(sse.EventTooLarge):
+        for _ in range(3000):  # of 1 byte
+            decoder.feed(b"data:x\n")

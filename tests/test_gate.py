@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import runs
 from goldens import golden, shown
+from ptubench import record
 from ptubench.analysis import names, stats
 from ptubench.analysis.gather import Gathering
 from ptubench.cli import main
@@ -30,6 +31,7 @@ from ptubench.report import check as report
 PRICES = prices.shipped()
 COUNT = 200
 STEP = 60 / COUNT
+BROKEN = record.Aborted(rule="failed.ratio <= 1%", at=20.0, measured=0.5, ci95=(0.4, 0.6), of=100)
 SIMULATED = {"kind": "simulated", "model": "gpt-4.1", "ptu": 20, "type": "global", "simulate": {"seed": 0}}
 RULE, HELD = "ttft.p95 <= 1s", "ttft.p95: 10%"
 
@@ -106,7 +108,6 @@ def worse():
         (" tps.p50 :  +2.5 % ", 0.025, True),
         ("refused.ratio: +1pt", 0.01, False),
         ("slo.ratio: 0.5 pt", 0.005, False),
-        ("refused.ratio: 20%", 0.2, True),
         ("ttft.p999: +50ms", 0.05, False),
         ("e2e.p50: 1.5s", 1.5, False),
         ("rpm.completed: 2", 2.0, False),
@@ -147,7 +148,11 @@ def test_a_regression_is_a_metric_and_how_much_worse_it_may_be(text, amount, rel
         ("ttft.p95: 50", "`50` is no tolerance; write 10% of the baseline's value, or an amount such as 50ms"),
         ("ttft.p95: 1pt", "points are for shares; write 10% of the baseline's value, or an amount such as 50ms"),
         ("ttft.p95: -10%", "`-10%` is no tolerance; "),
-        ("refused.ratio: 0.01", "`0.01` is no tolerance; write 10% of the baseline's value, or an amount such as 1pt"),
+        ("refused.ratio: 0.01", "`0.01` is no tolerance; write percentage points, such as 1pt"),
+        (
+            "refused.ratio: 1%",
+            "`1%` may be of its value or of all requests; write percentage points, such as 1pt",
+        ),
     ],
 )
 def test_what_is_no_regression_is_one_sentence_with_the_way_out(text, sentence):
@@ -166,10 +171,15 @@ def test_a_tolerance_that_nothing_could_exceed_is_refused(metric, unit):
 
 def test_every_metric_that_can_be_held_says_which_way_is_better_and_takes_an_amount():
     for name in METRICS:
-        found = parse(f"{name}: 10%", where="--regression")
+        found = parse(tolerance(name, 10), where="--regression")
 
         assert found.better == names.better(name)
         assert parse(f"{name}: {regression._EXAMPLES[found.unit]}", where="--regression").amount > 0
+
+
+def tolerance(name, percent):
+    """A regression of so many per cent: of the baseline's value, of a share points."""
+    return f"{name}: {percent}{'pt' if compared.unit_of(name, 'USD') == 'share' else '%'}"
 
 
 def test_every_headline_of_a_comparison_that_is_better_one_way_can_be_held():
@@ -185,7 +195,7 @@ def test_a_run_held_against_itself_passes_every_regression(plain):
     against = Against(Pool((plain,)), Pool((plain,)))
 
     for name in METRICS:
-        row = change.row(parse(f"{name}: 0%", where=""), against)
+        row = change.row(parse(tolerance(name, 0), where=""), against)
 
         assert row["passed"] or row["measured"] is None, row
 
@@ -236,7 +246,7 @@ def test_the_order_of_the_checks_does_not_matter(plain, worse):
 def test_one_run_against_one_is_judged_by_what_compare_says(plain, worse):
     (found,) = compared.aligned([plain, worse])
     rows = {row["name"]: row for row in compared.rows(found, 1)}
-    mine = held(worse, plain, *(f"{name}: 10%" for name in METRICS if name in rows))
+    mine = held(worse, plain, *(tolerance(name, 10) for name in METRICS if name in rows))
 
     for row in mine:
         theirs = rows[row["metric"]]
@@ -455,6 +465,7 @@ def test_what_was_forced_is_noted_and_rates_of_another_load_are_not_judged(plain
         ({"clock": "virtual"}, "run 2 is simulated, on a virtual clock"),
         ({"last": "nothing"}, "run 2: this run was killed and is no baseline; name one that was completed"),
         ({"last": runs.end(ended="aborted")}, "run 2: this run was aborted and is no baseline"),
+        ({"last": runs.end(ended="stopped")}, "run 2: this run was stopped and is no baseline"),
         ({"last": runs.end(lost_workers=(0,))}, "run 2: this run is invalid and is no baseline: 1 of 1 workers ended"),
     ],
 )
@@ -527,6 +538,7 @@ def test_another_model_version_size_or_version_of_ptubench_is_only_said(plain):
 
 TOP = "schema_version tool runs baseline notes checks verdict passed exit_code"
 RUN = "file id label started_at workload workload_hash seed kind target requests verdict reasons ended by_rule"
+RUN += " lasted_s planned_s"
 ROW = "rule kind metric unit op measured limit ci95 passed why default baseline change low high relative by_run spread"
 
 
@@ -550,7 +562,9 @@ def test_the_document_of_a_summary_is_that_of_its_run(plain):
         ({"ttft": 9.0}, False, 3),
         ({"ttft": 9.0, "last": "nothing"}, False, 4),
         ({"last": runs.end(lost_workers=(0,))}, False, 4),
-        ({"planned": 70, "last": runs.end(ended="stopped")}, False, 0),
+        ({"planned": 70, "last": runs.end(ended="stopped")}, False, 4),
+        ({"last": runs.end(ended="aborted")}, False, 4),
+        ({"ttft": 9.0, "last": runs.end(ended="aborted", aborted=BROKEN)}, False, 3),
     ],
 )
 def test_the_gravest_reason_decides_the_exit_code(how, strict, code):
@@ -563,11 +577,14 @@ def test_a_degraded_run_passes_unless_it_is_strict():
     assert [document.of_summary(summary, strict=strict)["exit_code"] for strict in (False, True)] == [0, 4]
 
 
-def test_a_run_that_was_just_stopped_says_so_and_a_stored_one_is_judged_by_what_it_holds():
-    stopped = made(1, last=runs.end(ended="stopped"))
+def test_a_run_that_was_just_stopped_ends_as_the_signal_says_and_a_stored_one_is_no_whole_measurement():
+    stopped = made(1, last=runs.end(ended="stopped", load_end=40.0))
+    repeats = document.judge([made(2), stopped])
 
     assert document.of_summary(stopped.summary)["exit_code"] == 130
-    assert document.judge([stopped])["exit_code"] == 0
+    assert [found["exit_code"] for found in (document.judge([stopped]), repeats)] == [4, 4]
+    assert document.of_repeats(repeats)["exit_code"] == 130
+    assert all(row["passed"] for row in repeats["checks"])
 
 
 # --- on a terminal ----------------------------------------------------------------------------------------------------
@@ -601,6 +618,28 @@ def test_the_table_fits_and_what_failed_stands_last(plain, worse, width):
     assert "FAIL  ttft.p95: 10%" in lines_[failed + 1]
 
 
+def test_what_ends_a_check_whatever_its_rules_say_is_its_last_line(plain):
+    stopped, killed = made(4, last=runs.end(ended="stopped", load_end=40.0)), made(5, ttft=9, last="nothing")
+    invalid = made(6, last=runs.end(lost_workers=(0,)))
+
+    def last(run):
+        return table([run]).splitlines()[-1]
+
+    assert last(plain) == "1 check passed"
+    assert last(stopped) == "1 check passed, but the run was stopped after 40s of 1m10s: no whole measurement"
+    assert last(killed).startswith("but the run was killed after ")
+    assert last(invalid) == "1 check passed, but the measurement is invalid, do not use its numbers"
+
+
+def test_what_the_interval_of_repeats_does_not_know_is_said(plain, same):
+    few = [made(luck, count=40, checks=("ttft.p95 <= 9s", "e2e.p50 <= 9s")) for luck in (1, 2, 3)]
+    (said_,) = document.judge(few)["notes"]
+
+    assert said_.startswith("ttft.p95: the runs have no values of their own (too few calls, or unanswered)")
+    assert document.judge([plain, same])["notes"] == ["two runs say little of how much runs differ; take three or more"]
+    assert document.judge([plain])["notes"] == document.judge([plain, same, made(9)])["notes"] == []
+
+
 def test_of_many_repeats_the_smallest_and_the_largest_value_are_shown():
     text = table([made(luck) for luck in range(1, 8)])
     values = [made(luck).summary["metrics"]["ttft"]["p95"] for luck in range(1, 8)]
@@ -631,6 +670,8 @@ def test_the_command_judges_files_and_its_exit_code_says_what_it_found(tmp_path,
     assert "FAIL  ttft.p95: 10%" in capfd.readouterr().out
     assert call(monkeypatch, killed, *against, "--json") == 4
     assert json.loads(capfd.readouterr().out)["exit_code"] == 4
+    assert call(monkeypatch, good, "--baseline", tmp_path / "first.jsonl.gz", "--regression", HELD) == 2
+    assert "is not there yet; `ptubench report RUN --slim` makes it of a good run" in capfd.readouterr().err
     assert call(monkeypatch, good, "--baseline", killed, "--regression", HELD) == 2
     assert "killed and is no baseline" in capfd.readouterr().err
     assert call(monkeypatch, base, good, "--json") == 0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judgements import FAILED, REASON, REGRESSION, RULE, UNMEASURED, document
+from judgements import FAILED, REASON, REGRESSION, RULE, STOPPED, UNMEASURED, document
 from ptubench import inert
 from ptubench.errors import UsageError
 from ptubench.report import github
@@ -67,7 +67,18 @@ def test_a_degraded_measurement_is_a_warning_unless_it_ends_the_job(exit_code, l
     made = document(RULE, verdict="degraded", reasons=[REASON]) | {"exit_code": exit_code}
     (line,) = github.annotations(made)
 
-    assert read(line) == (level, {"title": "ptubench: the measurement is degraded"}, REASON["text"])
+    title = f"ptubench: the measurement is degraded{', --strict takes no such' if exit_code else ''}"
+    assert read(line) == (level, {"title": title}, REASON["text"])
+
+
+@pytest.mark.parametrize("exit_code", [4, 130])
+def test_a_run_that_was_stopped_is_an_error_whatever_its_rules_say(exit_code):
+    (line,) = github.annotations(document(RULE, **STOPPED) | {"exit_code": exit_code})
+
+    assert read(line)[:2] == (
+        "error",
+        {"title": "ptubench: the run was stopped after 10s of 35s: no whole measurement"},
+    )
 
 
 def test_simulated_is_in_every_title():

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import re
-import resource
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from running import WORKLOAD, endpoint
 from servers import CHAT, background, script_server
 from simulated import simulated
 
+resource = pytest.importorskip("resource", reason="not on Windows")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits a process the Linux way")
 CLOCK = """
 import time

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from judgements import FAILED, REASON, REGRESSION, RULE, RUN, UNMEASURED, document
+from judgements import FAILED, REASON, REGRESSION, RULE, RUN, STOPPED, UNMEASURED, document
 from ptubench.report import junit
 
 
@@ -72,7 +72,7 @@ def test_an_invalid_measurement_is_an_error_and_says_why():
     told = cases(junit.junit(document(RULE, verdict="invalid", reasons=[REASON])))
 
     assert told["verdict"].tag == "error"
-    assert told["verdict"].get("message") == f"the measurement is invalid: {REASON['text']}"
+    assert told["verdict"].get("message") == f"the measurement is invalid, do not use its numbers; {REASON['text']}"
 
 
 def test_a_degraded_measurement_is_an_error_where_it_ends_the_command():
@@ -82,15 +82,24 @@ def test_a_degraded_measurement_is_an_error_where_it_ends_the_command():
 
 
 def test_a_run_that_was_stopped_is_an_error():
-    stopped = document(RULE, ended="stopped") | {"exit_code": 130}
+    stopped = document(RULE, FAILED, **STOPPED) | {"exit_code": 130}
+    fault = cases(junit.junit(stopped))["verdict"]
 
-    assert "the run ended: stopped" in cases(junit.junit(stopped))["verdict"].get("message")
+    assert fault.get("type") == "stopped"
+    assert fault.get("message") == "the run was stopped after 10s of 35s: no whole measurement"
+
+
+def test_repeats_that_were_stopped_between_two_runs_are_an_error():
+    fault = cases(junit.junit(document(RULE) | {"exit_code": 130}))["verdict"]
+
+    assert fault.get("message") == "stopped after run 1, before all runs that were asked for were made"
 
 
 def test_what_could_not_be_measured_is_one_case_in_error():
     told = cases(junit.refused("https://example.invalid: name or service not known; check it", "TargetRefused"))
 
     assert told.keys() == {"verdict"}
+    assert "1970" not in junit.refused("x", "UsageError")
     assert told["verdict"].get("type") == "TargetRefused"
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 import runs
-from judgements import FAILED, REASON, REGRESSION, RULE, RUN, UNMEASURED, document
+from judgements import FAILED, REASON, REGRESSION, RULE, RUN, STOPPED, UNMEASURED, document
 from ptubench.analysis.summary import summarize
 from ptubench.report import markdown
 from ptubench.report.text import clean
@@ -125,7 +125,8 @@ def test_titles_say_how_it_went():
     assert title(RULE, FAILED) == "## ❌ chat: 1 of 2 checks failed"
     assert title(RULE, kind="simulated") == "## ✅ chat (SIMULATED): the check holds"
     assert title(RULE, verdict="invalid") == "## ❌ chat: the measurement is invalid, do not use its numbers"
-    assert markdown.of_check(document(RULE, ended="stopped") | {"exit_code": 130}).startswith("## ❌ chat: stopped")
+    stopped = markdown.of_check(document(RULE, FAILED, **STOPPED) | {"exit_code": 130})
+    assert stopped.startswith("## ❌ chat: the run was stopped after 10s of 35s: no whole measurement\n")
 
 
 def test_failed_checks_stand_first_with_limit_and_interval():

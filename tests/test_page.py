@@ -24,7 +24,7 @@ from ptubench.page import alias, document
 from ptubench.page.limits import limits
 from ptubench.page.model import Page, Section
 from ptubench.page.repeat import command, repeat
-from ptubench.page.run import section
+from ptubench.page.run import section, tiles
 from ptubench.page.runs import of_files, page
 from ptubench.page.tables import tables
 from ptubench.ptu import prices
@@ -115,7 +115,7 @@ def test_the_first_page_tells_all_that_one_must_know_to_read_the_figures(tmp_pat
     assert "client at vm westeurope" in told["Region and client"]
     assert told["Date"] == "Sunday, 2026-11-22, 12:00:00 to 12:01:10 UTC"
     assert told["Window"] == "1m: what was due from 10s to 1m10s of 1m10s, followed to its end"
-    assert told["Warm-up"] == "rule fixed, the first 10s left out"
+    assert told["Warm-up"] == "the first 10s left out: a fixed time, as the workload says"
     assert told["After a 429"].startswith("none")
     assert told["API"] == "chat completions, streamed, v1 URL, through ptubench's timed HTTP/1.1 client"
     assert told["Spillover"] == "none seen: no answer said that it was spilled"
@@ -166,8 +166,61 @@ def test_headline_figures_stand_with_what_is_behind_them(tmp_path):
     assert list(tiles) == ["Admitted calls/min", "Normalized tokens/min", "TTFT p50", "TTFT p95", "Refused"]
     assert tiles["Admitted calls/min"].value == "400"
     assert "of the published capacity" in tiles["Normalized tokens/min"].detail
-    assert tiles["TTFT p95"].detail.startswith("n = 400; 95 % interval ")
+    assert tiles["TTFT p50"].detail.startswith("of 400 admitted calls; 95 % interval ")
+    assert tiles["TTFT p95"].detail.endswith("; since due, of all 420: 100 ms")
     assert (tiles["Refused"].value, tiles["Refused"].tone) == ("4.8 %", "warn")
+    assert tiles["Refused"].detail.startswith("20 calls of 420; 95 % interval ")
+
+
+def test_what_failed_is_a_headline_figure_wherever_something_did(tmp_path):
+    lines = (*runs.steady(200), *(runs.failed(200 + i, 40 + i, "http_503") for i in range(20)))
+    run = run_file(tmp_path, *lines, checks=("failed.ratio <= 0.1%",))
+    tile = next(tile for tile in section(run, summary_of(run), name="run", title="run").tiles if tile.label == "Failed")
+
+    assert (tile.value, tile.detail, tile.tone) == ("9.1 %", "20 http_503", "bad")
+
+
+def test_a_percentile_that_leaves_out_the_refused_stands_beside_that_of_all_calls(tmp_path):
+    lines = (*runs.steady(200), *(runs.throttled(200 + i, 35 + i / 10) for i in range(40)))
+    run = run_file(tmp_path, *lines)
+    tiles = {tile.label: tile for tile in section(run, summary_of(run), name="run", title="run").tiles}
+
+    assert tiles["TTFT p95"].value == "100 ms"
+    assert tiles["TTFT p95"].detail.endswith("since due, of all 240: unanswered")
+
+
+def test_a_page_begins_with_what_the_run_says_in_plain_sentences(tmp_path):
+    lines = (*runs.steady(400), *(runs.throttled(400 + i, 20 + i / 10) for i in range(100)))
+    run = run_file(tmp_path, *lines, runs.failed(600, 60.0))
+    told = section(run, summary_of(run), name="run", title="run")
+
+    assert told.short == [
+        "Of 501 calls a minute, the deployment took 401: 72,000 normalized tokens a minute, 48.0 % of what is published for 50 PTU.",
+        "Of the calls that it took, half began to answer within 100 ms and 95 of 100 within 100 ms (TTFT); "
+        "half were answered in full within 1.00 s and 95 of 100 within 1.00 s (E2E).",
+        "It refused 20.0 % (429), one call in 5: whoever does not try again gets an error.",
+        "0.20 % failed otherwise (broken_stream).",
+        "50 PTU Global cost 50 USD an hour, or 13,000 a month where reserved for a month (list prices of 2026-11-22, used or not).",
+    ]
+    assert [term.label for term in told.terms] == ["TTFT", "E2E", "p50, p95", "PTU", "Normalized tokens", "Refused"]
+
+
+def test_what_must_not_be_used_is_not_told_in_sentences(tmp_path):
+    run = run_file(tmp_path, *runs.steady(400, taken=50.0))
+    (said,) = section(run, summary_of(run), name="run", title="run").short
+
+    assert said.startswith("The client did not measure what it was asked to")
+
+
+@pytest.mark.parametrize(
+    "lines", [[runs.dropped(0, 20.0)], [runs.cut(0, 20.0)], [runs.failed(0, 20.0)], [runs.ok(0, 1.0)]]
+)
+def test_of_a_run_that_says_little_the_sentences_are_few_and_whole(tmp_path, lines):
+    run = run_file(tmp_path, *lines)
+
+    for sentence in section(run, summary_of(run), name="run", title="run").short:
+        assert sentence.endswith(".")
+        assert "None" not in sentence
 
 
 def test_a_verdict_stands_with_its_reasons_and_failed_checks_beside_it(tmp_path):
@@ -333,11 +386,29 @@ def test_the_command_and_the_workload_of_a_page_plan_the_same_run(monkeypatch, c
     assert planned["target"]["ptu"] == 120
 
 
+def test_a_simulated_run_is_repeated_with_the_type_it_was_given_and_by_the_same_command_under_other_names(tmp_path):
+    simulated = {
+        "kind": "simulated",
+        "style": "v1",
+        "deployment": "gpt-4.1",
+        "model": "gpt-4.1",
+        "ptu": 50,
+        "type": "global",
+    }
+    run = run_file(tmp_path, target=simulated | {"simulate": {"model": "gpt-4.1", "ptu": 50}}, network={})
+    (hidden,) = alias.aliased([run])
+
+    assert "--type global" in command(run)
+    assert "--deployment" not in command(run)
+    assert command(hidden) == command(run)
+
+
 def test_what_had_been_simulated_by_somebody_is_said(tmp_path):
     end = runs.end(simulated={"model": "gpt-4.1", "ptu": 200, "assumed": {"depth": 60.0}})
     run = load(runs.write(tmp_path / "run.jsonl", runs.head(target=AZURE), *runs.steady(400), end))
 
-    assert "`ptubench simulate --model gpt-4.1 --ptu 200`" in repeat(run)[0].lead
+    assert "`ptubench simulate --model gpt-4.1 --ptu 200 --depth 60`" in repeat(run)[0].lead
+    assert "(--faults)" in repeat(run)[0].lead
     assert facts_of(run)["Foreign traffic"] == "not known: the simulated deployment serves anybody"
     assert limits(run, summary_of(run))[0].startswith("A real deployment")
 
@@ -545,8 +616,35 @@ def test_several_runs_are_compared_and_each_has_a_section(tmp_path):
     found = page([run_file(tmp_path, label="before"), slower], prices.shipped())
 
     assert [part.title for part in found.sections] == ["Comparison", "A  before", "B  after"]
-    assert [table.title for table in found.sections[0].first] == ["Runs", "B against A"]
-    assert any("worse" in row for row in found.sections[0].first[1].rows)
+    assert [table.title for table in found.sections[0].first] == ["Headline figures"]
+    assert [table.title for table in found.sections[0].tables] == ["B against A"]
+    assert any("worse" in row for row in found.sections[0].first[0].rows)
+
+
+def test_a_comparison_opens_with_a_handful_of_plain_words_and_what_each_size_costs(tmp_path):
+    small = run_file(tmp_path, *runs.steady(400, ttft=0.3), target=AZURE | {"ptu": 100}, label="100")
+    large = run_file(
+        tmp_path, *runs.steady(400, ttft=0.2), target=AZURE | {"ptu": 125}, name="b", run_id="b", label="125"
+    )
+    opened = page([small, large], prices.shipped()).sections[0]
+    rows = {row[0]: row[1:] for row in opened.first[0].rows}
+
+    assert len(rows) <= 15
+    assert opened.first[0].header == ("", "A  100", "B  125", "B is")
+    assert rows["95 of 100 began to answer within (TTFT p95)"] == ("300 ms", "200 ms", "better")
+    assert rows["price by the hour"] == ("100 USD", "125 USD", "")
+    assert opened.short == [
+        "B is faster by TTFT (p95 200 ms instead of 300 ms).",
+        "B costs 25.0 % more than A: 125 USD an hour instead of 100 (by the hour, list prices of 2026-11-22).",
+    ]
+
+
+def test_a_run_of_ten_minutes_is_long_with_its_warm_up(tmp_path):
+    ten = {"duration": 600, "warmup": 60, "window": (60.0, 600.0)}
+    of_ten = runs.write(tmp_path / "ten", runs.head(**ten), *runs.steady(400, start=60.0), runs.end(load_end=600.0))
+    told = [limits(run, summary_of(run)) for run in (load(of_ten), run_file(tmp_path))]
+
+    assert [any(said.startswith("The long run") for said in of) for of in told] == [False, True]
 
 
 def test_unlike_runs_are_refused_unless_forced(tmp_path):
@@ -750,3 +848,15 @@ def test_the_same_run_makes_the_same_page_at_any_time(tmp_path):
 
     assert document.render(page([run], prices.shipped())) == document.render(page([run], prices.shipped()))
     assert str((runs.STARTED + timedelta(days=1)).date()) not in rendered(run).said
+
+
+def test_what_no_answer_told_is_not_blamed_on_the_capacity(tmp_path):
+    silent = dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens"))
+    untold = run_file(tmp_path, *runs.steady(100, **silent))
+    unknown = run_file(tmp_path, name="other.jsonl", target={"kind": "azure", "deployment": "d"})
+
+    def detail(run):
+        return next(tile.detail for tile in tiles(summary_of(run)) if tile.label == "Normalized tokens/min")
+
+    assert detail(untold) == "no answer told its tokens"
+    assert detail(unknown) == "capacity not known"

@@ -128,6 +128,10 @@ def test_outside_of_github_actions_its_option_is_one_sentence(call, monkeypatch)
         ),
         (("run", "short.yaml", "--rate", "fast"), Exit.USAGE, "UsageError"),
         (("check", EXAMPLE, "--check", "ttft"), Exit.USAGE, "UsageError"),
+        (("run", "short.yaml", "--simulat", "gpt-4.1:50"), Exit.USAGE, "UsageError"),
+        (("run", "short.yaml", "--simulate", "gpt-4.1:50", "--probe"), Exit.USAGE, "UsageError"),
+        (("check", EXAMPLE, "--stict"), Exit.USAGE, "UsageError"),
+        (("check", EXAMPLE, "--baseline", "missing.jsonl.gz", "--regression", "e2e.p50: 9%"), Exit.USAGE, "UsageError"),
     ],
 )
 def test_an_error_is_told_to_the_pipeline_too(command, code, kind, call):

@@ -58,6 +58,8 @@ def environment(folder, sim):
         "AZURE_OPENAI_ENDPOINT": f"{sim.url}/openai/v1/",
         "AZURE_OPENAI_DEPLOYMENT": "gpt-4.1",
         "AZURE_OPENAI_API_KEY": "not-a-key",
+        "AZURE_OPENAI_MODEL": "gpt-4.1",
+        "AZURE_OPENAI_PTU": "50",
         "GITHUB_STEP_SUMMARY": str(folder / "step.md"),
         "GITHUB_SHA": "0a1b2c3d",
         "BUILD_SOURCEVERSION": "0a1b2c3d",
@@ -103,6 +105,12 @@ def test_a_pipeline_measures_checks_and_leaves_what_it_says(name, repositories):
     folder, env = repositories[name]
     steps = scripts(name)
     assert list(steps) == ["Load", "Check", "Candidate for the next baseline"]
+    done = run(steps["Check"], folder, env)
+
+    assert done.returncode == 0, done.stderr
+    assert "no perf/baseline.jsonl.gz yet: " in done.stdout
+    assert set(cases((folder / "junit.xml").read_text()).values()) == {None}
+
     baseline(folder, slower=1.0)
     done = run(steps["Check"], folder, env)
 
@@ -115,6 +123,7 @@ def test_a_pipeline_measures_checks_and_leaves_what_it_says(name, repositories):
 
     assert done.returncode == 0, done.stderr
     assert store.read_head(candidate).label == "0a1b2c3d"
+    assert store.read_head(candidate).target["ptu"] == 50
     if candidate.parent != folder:  # what is published lies in one folder
         candidate.rename(folder / candidate.name)
 
@@ -179,6 +188,20 @@ def test_only_what_the_check_judges_again_lets_a_pipeline_go_on_after_the_load(n
     done = run(scripts(name)["Load"], tmp_path, {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"})
 
     assert done.returncode == (0 if goes_on else code)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_load_that_was_not_put_on_leaves_its_reason(name, tmp_path):
+    (tmp_path / "perf").mkdir()
+    (tmp_path / "perf/chat.yaml").write_text(json.dumps(CHAT))
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    ours = {"AZURE_OPENAI_ENDPOINT": "", "AZURE_OPENAI_PTU": "many", "GITHUB_STEP_SUMMARY": str(tmp_path / "step.md")}
+    done = run(scripts(name)["Load"], tmp_path, {**env, **ours, "GITHUB_SHA": "0", "BUILD_SOURCEVERSION": "0"})
+    shown = tmp_path / ("step.md" if name == "github-actions" else "summary.md")
+
+    assert done.returncode == 2
+    assert cases((tmp_path / "junit.xml").read_text())["verdict"].get("type") == "UsageError"
+    assert "--ptu" in shown.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -203,3 +203,41 @@ def test_every_width_is_kept_and_none_is_stretched(columns, widest, call, monkey
 
     assert all(said)
     assert max(len(line) for out in said for line in out.splitlines()) <= widest
+
+
+@pytest.mark.parametrize(
+    ("complete", "begun", "offered"),
+    [
+        (completion.rules, "ttft.p9", ["ttft.p90", "ttft.p95", "ttft.p99", "ttft.p999"]),
+        (completion.aborts, "fa", ["failed.ratio", "failed.count"]),
+        (completion.regressions, "refu", ["refused.ratio:"]),
+        (completion.one_of("table", "csv"), "", ["table", "csv"]),
+        (completion.rules, "nothing", []),
+    ],
+)
+def test_metrics_and_words_are_completed(complete, begun, offered):
+    assert sorted(complete(begun)) == sorted(offered)
+
+
+@pytest.mark.parametrize("part", ["--format", "--of"])
+def test_the_words_that_an_option_takes_are_those_that_are_offered(part, call):
+    told = call("report", "one.jsonl", "--format", "csv", part, "x").err
+
+    assert "unknown; write " in told
+
+
+@pytest.mark.parametrize(
+    ("last", "warned"),
+    [
+        (end(), None),
+        (end(ended="stopped"), "this run was stopped and is no baseline; name one that was completed"),
+        (end(lost_workers=(0,)), "this run is invalid and is no baseline: 1 of 1 workers ended in mid-run"),
+    ],
+)
+def test_a_slim_file_that_can_be_no_baseline_is_warned_of(last, warned, call, tmp_path):
+    write(tmp_path / "run.jsonl", head(), *steady(30), last)
+    said = call("report", "run.jsonl", "--slim", "small.jsonl.gz")
+
+    assert said.code == 0
+    assert ("warning: small.jsonl.gz: " in said.err) is (warned is not None)
+    assert (warned or "") in said.err

@@ -51,7 +51,7 @@ def mixed():
 
 def test_every_attempt_and_every_request_is_in_one_step(mixed):
     requests = joined(mixed)
-    found = series.calls(mixed, requests, finished=72.0)
+    found = series.calls(mixed, requests, load_end=70.0, finished=72.0)
     totals = {name: int(counts.sum()) for name, counts in found.sent.items()}
 
     assert totals == {"ok": 301, "spilled": 4, "throttled": 42, "failed": 9, "cut": 3}
@@ -59,7 +59,7 @@ def test_every_attempt_and_every_request_is_in_one_step(mixed):
 
 
 def test_the_counts_are_those_of_the_summarys_timeline(mixed):
-    found = series.calls(mixed, joined(mixed), finished=72.0)
+    found = series.calls(mixed, joined(mixed), load_end=70.0, finished=72.0)
     timeline = summary_of(mixed)["timeline"]
 
     for name in ("ok", "spilled", "throttled", "failed", "cut"):
@@ -67,13 +67,24 @@ def test_the_counts_are_those_of_the_summarys_timeline(mixed):
     assert found.offered.sum() == sum(row["offered"] for row in timeline)
 
 
-@given(st.lists(st.floats(-10, 1e5), max_size=60), st.floats(0, 1e5))
-def test_no_attempt_is_lost_whenever_it_was_sent(moments, finished):
+@given(st.lists(st.floats(-10, 1e5), max_size=60), st.floats(0, 1e5), st.floats(0, 1e5))
+def test_no_attempt_is_lost_whenever_it_was_sent(moments, load_end, finished):
     run = gathered(*(runs.ok(k, 10.0, sent=at) for k, at in enumerate(moments)))
-    found = series.calls(run, joined(run), finished=finished)
+    found = series.calls(run, joined(run), load_end=load_end, finished=finished)
 
     assert found.sent["ok"].sum() == found.offered.sum() == len(moments)
-    assert found.grid.bins <= series.STEPS
+    assert len(found.edges) <= series.STEPS + 2
+    assert (np.diff(found.edges) > 0).all()
+
+
+@pytest.mark.parametrize("load_end", [41.0, 45.0, 48.0, 50.0])
+def test_a_step_ends_where_the_load_does_so_that_an_even_load_is_even_to_its_end(load_end):
+    run = gathered(*runs.steady(round(load_end * 4), start=0.0, step=0.25))
+    found = series.calls(run, joined(run), load_end=load_end, finished=load_end + 3)
+    rates = found.offered / np.diff(found.edges)
+
+    assert load_end in found.edges
+    assert rates[found.edges[:-1] < load_end] == pytest.approx(4.0)
 
 
 @given(st.floats(0.001, 4e6), st.integers(0, 10**7), st.floats(1, 200), st.integers(4, 300))
@@ -137,12 +148,23 @@ def test_an_account_of_the_simulator_that_can_not_be_read_is_none(said):
 def test_a_slice_with_too_few_or_unanswered_calls_has_no_value():
     values = np.array([1.0] * 50 + [np.inf] * 50 + [1.0] * 3)
     at = np.concatenate((np.linspace(0, 9, 50), np.linspace(30, 39, 50), [55, 56, 57]))
-    found = series.slices(values, at, "p50", load_end=60.0)
+    found = series.slices(values, at, "p50", window=(0.0, 60.0))
 
     assert sum(one.of for one in found) == len(values)
     assert sum(one.unanswered for one in found) == 50
     assert all(one.value is None for one in found if one.start >= 30 or not one.enough)
     assert found[0].value == 1.0
+
+
+def test_slices_cover_the_window_and_each_holds_enough_even_where_few_calls_were_answered():
+    at = np.concatenate((np.linspace(0, 240, 200), np.linspace(241, 599, 120)))
+    found = series.slices(np.ones(len(at)), at, "p95", window=(60.0, 600.0))
+
+    assert (found[0].start, found[-1].end) == (60.0, 600.0)
+    assert [before.end for before in found[:-1]] == [after.start for after in found[1:]]
+    assert len(found) > 1
+    assert all(one.enough and one.value == 1.0 for one in found)
+    assert sum(one.of for one in found) == np.count_nonzero(at >= 60.0)
 
 
 def test_the_curve_goes_through_the_percentiles_of_the_summary():
@@ -178,6 +200,6 @@ def test_a_curve_is_the_sample_itself_or_a_part_of_it_with_both_ends(sample, mos
 def test_a_run_file_gives_the_same_series(tmp_path, mixed):
     lines = [*runs.steady(50), runs.throttled(99, 12.0)]
     read = load(runs.write(tmp_path / "run.jsonl", runs.head(), *lines, runs.end()))
-    found = series.calls(read, joined(read), finished=72.0)
+    found = series.calls(read, joined(read), load_end=70.0, finished=72.0)
 
     assert found.sent["throttled"].sum() == 1

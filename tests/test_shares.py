@@ -1,6 +1,8 @@
 """Who sends what: workers share the work evenly, and what a lost one owes is known. And how far clocks are apart."""
 
 import asyncio
+import contextlib
+import time
 
 import msgspec
 import numpy as np
@@ -13,12 +15,16 @@ from ptubench.analysis.summary import summarize
 from ptubench.engine import clocks
 from ptubench.engine.account import Account
 from ptubench.engine.clocks import Reading, Sample
+from ptubench.engine.crew import Crew
+from ptubench.engine.messages import Done, Ready
 from ptubench.engine.progress import before
 from ptubench.engine.shares import Shares
+from ptubench.errors import MeasurementLost, UsageError
 from ptubench.load.plan import make_plan
 from ptubench.record import Lost
+from ptubench.results import store
 from ptubench.workload.model import ClosedLoop, Throttling
-from runs import WORKLOAD, end, head, ok, throttled, tick, write
+from runs import STARTED, WORKLOAD, end, head, ok, throttled, tick, write
 from virtual import Say, Service, generate
 
 PLAN = make_plan(WORKLOAD)
@@ -110,6 +116,78 @@ def test_a_lost_lane_that_would_have_tried_again_has_left_its_record():
     assert [line.index for line in owed(plan=make_plan(retrying), lines=lines).due] == [10]
 
 
+# --- what is said of it --------------------------------------------------------------------------------------------------
+
+
+class Worker:
+    """A load worker that says what it was given to say, and ends."""
+
+    name, ahead = "", 0.0
+
+    def __init__(self, *said) -> None:
+        self.said = [msgspec.json.encode(line) + b"\n" for line in said]
+        self.told = asyncio.Event()
+
+    def write(self, _line):
+        self.told.set()
+
+    def kill(self):
+        """It ends by itself."""
+
+    async def read(self):
+        if self.said:
+            return self.said.pop(0)
+        await self.told.wait()
+        return b""
+
+
+def crew_of(*workers):
+    said = []
+    return Crew(workers, PLAN, lambda _: None, say=said.append), said
+
+
+def test_the_others_go_on_only_where_there_are_some(tmp_path):
+    async def play(*workers):
+        crew, said = crew_of(*workers)
+        with contextlib.closing(store.create(tmp_path, "w", None, STARTED)) as file:
+            async with crew.reading():
+                await crew.ready()
+                await crew.load(file, time.perf_counter())
+        return said
+
+    (alone,) = asyncio.run(play(Worker(Ready(connections=1))))
+    first, last = asyncio.run(play(Worker(Ready(connections=1)), Worker(Ready(connections=1))))
+
+    assert alone.endswith("still to come")
+    assert first.endswith("the others go on")
+    assert last.endswith("still to come")
+
+
+@pytest.mark.parametrize(("code", "kind"), [(2, UsageError), (0, MeasurementLost)])
+def test_what_the_user_can_mend_on_a_worker_s_machine_is_no_lost_measurement(code, kind):
+    async def play():
+        crew, _ = crew_of(Worker(Done(problem="client: a.b:c: can't be imported", code=code)))
+        async with crew.reading():
+            await crew.ready()
+
+    with pytest.raises(kind, match=r"^the load worker gave up: client: a\.b:c: can't"):
+        asyncio.run(play())
+
+
+def test_a_worker_that_ended_after_it_was_ready_and_before_the_load_is_named():
+    async def play():
+        gone = Worker(Ready(connections=1))
+        gone.told.set()
+        crew, _ = crew_of(Worker(Ready(connections=1)), gone)
+        async with crew.reading():
+            await crew.ready()
+            await asyncio.sleep(0.01)
+            crew.check()
+
+    with pytest.raises(MeasurementLost, match=r"^load worker 2 of 2 ended before the load began"):
+        asyncio.run(play())
+
+
 # --- in the summary -----------------------------------------------------------------------------------------------------
 
 
@@ -134,6 +212,16 @@ def test_the_verdict_says_how_much_is_missing(summary):
     assert reasons["lost_worker"]["level"] == "invalid"
     assert "5 of their requests, 11.6 % of the plan, are without a record (2 of them" in reasons["lost_worker"]["text"]
     assert "cut" not in reasons  # a longer drain would not have helped
+
+
+def test_the_verdict_says_that_lost_lanes_ask_no_more(tmp_path):
+    lost = Lost(index=1, scheduled=40.0, worker=1)
+    last = end(lost_workers=(1,), missing=1)
+    closed = head(workers=2, planned=None, load=ClosedLoop(concurrency=6))
+    reasons = summarize(write(tmp_path / "lanes.jsonl", closed, ok(0, 40.0, lane=0), lost, last))["validity"]["reasons"]
+    (text,) = (reason["text"] for reason in reasons if reason["code"] == "lost_worker")
+
+    assert "what their lanes had under way (1) and would still have asked is missing" in text
 
 
 def test_a_lost_request_has_no_lag_and_no_latency_that_could_flatter(summary):

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import combinations
 from typing import Any
 
 from ptubench import units
@@ -29,6 +30,9 @@ DEFAULT = "failed.ratio <= 5%"
 DROP = "drop the rules with --set 'checks=[]'"
 """How rules of a workload file are left out for one run."""
 
+_BY_THE_HOUR = (
+    "only a deployment of type standard is billed by token; `compare` and --regression reckon PTUs by the hour"
+)
 _LONGEST = 120  # characters of a rule in a message
 _RULE = re.compile(r"\s*([\w.]+)\s*(<=|>=|<|>)\s*([^\s<>=].*?)\s*")
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -120,7 +124,30 @@ def parse(text: str, *, where: str) -> Rule:
         raise UsageError(f"{where}: `{shown(text, most=_LONGEST)}`: {exc}") from None
     if not math.isfinite(limit):
         raise UsageError(f"{where}: `{shown(text, most=_LONGEST)}`: `{shown(value)}` is too large")
-    return Rule(text=" ".join(text.split()), metric=metric, op=op, limit=limit)
+    rule = Rule(text=" ".join(text.split()), metric=metric, op=op, limit=limit)
+    if metric.endswith("ratio"):
+        fault = _beyond_shares(rule)
+        if fault is not None:
+            raise UsageError(f"{where}: `{shown(text, most=_LONGEST)}`: {fault}")
+    return rule
+
+
+def _beyond_shares(rule: Rule) -> str | None:
+    """Why a rule on a share of the requests is none, since these lie from 0 to 100 %; None where it is one."""
+    if not holds(rule, 0.0) and not holds(rule, 1.0):
+        return "no share could pass; write a limit from 0% to 100%"
+    return "no share is above 100 %, so it could not fail; write a lower limit" if rule.limit > 1 else None
+
+
+def opposed(rules: Sequence[Rule]) -> tuple[Rule, Rule] | None:
+    """Two rules that no value of their metric could pass together; None where there are none."""
+    for one, other in combinations(rules, 2):
+        low, high = (one, other) if one.op.startswith(">") else (other, one)
+        if one.metric == other.metric and one.op[0] != other.op[0]:
+            strict = "=" not in low.op or "=" not in high.op
+            if low.limit > high.limit or (strict and low.limit == high.limit):
+                return one, other
+    return None
 
 
 def judge(rule: Rule, summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -271,6 +298,8 @@ def _find(metric: str, metrics: Mapping[str, Any]) -> tuple[float | None, Any, s
     value = holder.get(key)
     intervals = holder.get("ci95")
     interval = intervals.get(key) if isinstance(intervals, Mapping) else intervals if key == "ratio" else None
+    if parent == "cost" and value is None:
+        return None, None, f"not measured: {holder.get('why') or _BY_THE_HOUR}"
     return value, interval, None if value is not None else missing(holder, key)
 
 

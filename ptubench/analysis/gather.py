@@ -143,16 +143,43 @@ _PARTS = {"cached_tokens": "prompt_tokens", "reasoning_tokens": "completion_toke
 """Counts that are a part of another one."""
 
 
-class _Collector:
-    """Turns records into columns, some thousand at a time.
+class _Grown:
+    """A column that grows in one buffer: a million small arrays, joined in the end, would take the memory twice.
 
-    Each column grows in one buffer: a million small arrays, joined in the end, would take the memory twice.
+    As long as all its values are the same, it holds one: half of the columns of most runs tell the same of every attempt.
     """
+
+    def __init__(self, kind: np.dtype[Any]) -> None:
+        self._kind = kind
+        self._value = b""
+        self._count = 0
+        self._buffer: bytearray | None = None
+
+    def add(self, part: NDArray[Any]) -> None:
+        self._count += len(part)
+        if self._buffer is None:
+            told = part.tobytes()
+            self._value = self._value or told[: part.itemsize]
+            if told == self._value * len(part):
+                return
+            self._buffer = bytearray(self._value * (self._count - len(part)))
+        self._buffer += part.data
+
+    def values(self) -> NDArray[Any]:
+        """All of it; not to be written to where it is one value."""
+        if self._buffer is None:
+            one = np.frombuffer(self._value or bytes(self._kind.itemsize), dtype=self._kind)
+            return np.broadcast_to(one[0], self._count)
+        return np.frombuffer(self._buffer, dtype=self._kind)
+
+
+class _Collector:
+    """Turns records into columns, some thousand at a time."""
 
     def __init__(self, columns: Mapping[str, _Column]) -> None:
         self._columns = columns
         self._waiting: list[Any] = []
-        self._buffers = {name: bytearray() for name in columns}
+        self._grown = {name: _Grown(column([]).dtype) for name, column in columns.items()}
 
     def add(self, row: Attempt | Dropped | Lost) -> None:
         self._waiting.append(row)
@@ -162,13 +189,11 @@ class _Collector:
     def rows(self) -> dict[str, NDArray[Any]]:
         """All columns, each of the same length."""
         self._convert()
-        return {
-            name: np.frombuffer(self._buffers[name], dtype=column([]).dtype) for name, column in self._columns.items()
-        }
+        return {name: grown.values() for name, grown in self._grown.items()}
 
     def _convert(self) -> None:
         for name, column in self._columns.items():
-            self._buffers[name] += column(self._waiting).data
+            self._grown[name].add(column(self._waiting))
         self._waiting.clear()
 
 
@@ -288,5 +313,6 @@ def _counts(t: int, histogram: Mapping[int, int]) -> Ints:
 def _in_place(columns: dict[str, NDArray[Any]], order: Ints) -> Attempts:
     """Sorted rows; one column at a time, because all of them twice would not fit."""
     for column in columns.values():
-        column[:] = column[order]
+        if column.flags.writeable:  # else it is one value
+            column[:] = column[order]
     return Attempts(**columns)

@@ -119,13 +119,17 @@ def _cost(run: Run, tpm: dict[str, Any], window: Window, *, by: By, model: str |
 
 def _distributions(tried: Attempts, offered: Requests, blocks: stats.Resampling, *, own: Bools) -> dict[str, Any]:
     """Every distribution but `gap`; how a request was answered only where `own`."""
-    positions = np.arange(len(offered))
+    positions, all_own = np.arange(len(offered), dtype=np.int32), bool(own.all())
+
+    def shown(name: str) -> Floats:
+        values = per_request.PER_REQUEST[name](offered)
+        return values if all_own or name in per_request.OURS else np.where(own, values, np.nan)
+
     result = {}
     for name, metric in DISTRIBUTIONS.items():
         if name in per_request.PER_REQUEST:
-            values = per_request.PER_REQUEST[name](offered)
-            shown = values if name in per_request.OURS else np.where(own, values, np.nan)
-            result[name] = stats.distribution(shown, positions, blocks, unit=metric.unit)
+            # Bound to no name: while the next metric is computed nobody needs this one's million values.
+            result[name] = stats.distribution(shown(name), positions, blocks, unit=metric.unit)
         elif name in per_request.PER_ATTEMPT:
             places = np.searchsorted(offered.scheduled, tried.scheduled)
             result[name] = stats.distribution(per_request.PER_ATTEMPT[name](tried), places, blocks, unit=metric.unit)

@@ -38,6 +38,8 @@ class Requests:
 
     def select(self, which: NDArray[np.bool_] | slice) -> "Requests":
         """Some of the requests: a mask or a slice."""
+        if isinstance(which, np.ndarray) and which.all():
+            return self  # a copy of a million rows is dear
         columns = ("first", "last", "index", "scheduled", "name", "outcome")
         return replace(self, **{name: getattr(self, name)[which] for name in columns})
 
@@ -113,6 +115,8 @@ class Requests:
     def waited(self) -> Floats:
         """Seconds between the attempts of a request, in all; NaN where there was no wait."""
         waits = self.attempts.waited
+        if not waits.any():
+            return np.full(len(self), np.nan)
         running, waiting = (np.concatenate(([0.0], np.cumsum(values))) for values in (waits, waits > 0))
         some = waiting[self.last + 1] > waiting[self.first]
         return np.where(some & (self.last >= 0), running[self.last + 1] - running[self.first], np.nan)
@@ -179,6 +183,12 @@ def requests(attempts: Attempts, drops: Drops, *, streams: bool) -> Requests:
         streams: whether the workload asks for streams.
     """
     index = attempts.index
+    if not len(drops.index) and np.all(index[1:] != index[:-1]):  # nothing to join: nothing is copied
+        row, at, names = np.arange(len(index)), attempts.scheduled, attempts.name
+        shared = {"first": row, "last": row, "index": index}
+        return Requests(
+            **shared, attempts=attempts, scheduled=at, name=names, outcome=attempts.outcome, streams=streams
+        )
     first = np.flatnonzero(np.concatenate(([True], index[1:] != index[:-1]))[: len(index)])
     last = np.append(first[1:], len(index))[: len(first)] - 1
     nothing = np.full(len(drops.index), -1)
@@ -199,8 +209,10 @@ def requests(attempts: Attempts, drops: Drops, *, streams: bool) -> Requests:
 
 
 def _gather(column: NDArray[np.generic], rows: Ints) -> Floats:
-    values = np.full(len(rows), np.nan)
     sent = rows >= 0
+    if sent.all():
+        return column[rows].astype(np.float64, copy=False)
+    values = np.full(len(rows), np.nan)
     values[sent] = column[rows[sent]]
     return values
 

@@ -45,7 +45,10 @@ def step_width(span: float, count: int, *, each: float, most: int) -> float:
 class Calls:
     """What was offered and sent in each step of time; whole numbers, one for each step."""
 
-    grid: Grid
+    edges: Floats
+    """Where the steps begin and, last, where the last one ends; seconds since the start of the run. A step ends where the load does."""
+    width: float
+    """Seconds of nearly all steps."""
     offered: Ints
     """Requests, by the time they were due."""
     sent: Mapping[str, Ints]
@@ -63,16 +66,17 @@ class Calls:
         return total
 
 
-def calls(run: Run, requests: Requests, *, finished: float) -> Calls:
+def calls(run: Run, requests: Requests, *, load_end: float, finished: float) -> Calls:
     """Attempts by steps of time.
 
     Args:
         run: all of its attempts.
         requests: all of its requests.
+        load_end: seconds at which the last request was due.
         finished: seconds at which the last thing happened.
     """
     width = step_width(max(finished, 1.0), len(requests), each=_CALLS, most=STEPS)
-    grid = Grid(start=0.0, width=width, bins=max(1, math.ceil(finished / width)))
+    edges = _edges(load_end, finished, width)
     attempts = run.attempts
     at = np.where(np.isnan(attempts.sent), attempts.scheduled, attempts.sent)
     outcome, own = attempts.outcome, ~attempts.diverted
@@ -84,18 +88,31 @@ def calls(run: Run, requests: Requests, *, finished: float) -> Calls:
         "cut": outcome == CUT,
     }
     return Calls(
-        grid=grid,
-        offered=_count(grid, requests.scheduled),
-        sent={name: _count(grid, at[own & which]) for name, which in parts.items()},
-        dropped=_count(grid, requests.scheduled[requests.outcome == DROPPED]),
-        diverted=_count(grid, at[attempts.diverted]),
+        edges=edges,
+        width=width,
+        offered=_count(edges, requests.scheduled),
+        sent={name: _count(edges, at[own & which]) for name, which in parts.items()},
+        dropped=_count(edges, requests.scheduled[requests.outcome == DROPPED]),
+        diverted=_count(edges, at[attempts.diverted]),
     )
 
 
-def _count(grid: Grid, at: Floats) -> Ints:
-    """Every event counts: one outside the grid, as a damaged file may have, in the step next to it."""
-    last = np.nextafter(grid.start + grid.width * grid.bins, grid.start)
-    return grid.count(at.clip(grid.start, last)).astype(np.int64)
+def _edges(load_end: float, finished: float, width: float) -> Floats:
+    """Steps of a width up to the end of the load, and from there on: one that went beyond it would show a drop that was none.
+
+    What is left over before either end and is shorter than half a step goes to the step before.
+    """
+    last = max(finished, width, 1.0)
+    parts = [(0.0, min(load_end, last)), (min(load_end, last), last)]
+    whole = [np.arange(max(1, round((end - start) / width))) * width + start for start, end in parts if end > start]
+    return np.append(np.concatenate(whole), last)
+
+
+def _count(edges: Floats, at: Floats) -> Ints:
+    """Every event counts: one outside the steps, as a damaged file may have, in the step next to it."""
+    place = np.searchsorted(edges, at, side="right") - 1
+    steps = len(edges) - 1
+    return np.bincount(place.clip(0, steps - 1), minlength=steps).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,36 +206,48 @@ class Slice:
     """Whether there were enough for this percentile."""
 
 
-def slices(values: Floats, scheduled: Floats, name: str, *, load_end: float) -> list[Slice]:
-    """A percentile over the load, in slices that hold enough for it where the load does.
+def slices(values: Floats, scheduled: Floats, name: str, *, window: tuple[float, float]) -> list[Slice]:
+    """A percentile over the window, in slices of which each holds enough for it, if the window does.
 
     Args:
         values: one for each request; infinite: unanswered, NaN: not defined.
         scheduled: when they were due, ascending.
         name: `p50`, `p95` or another of `PERCENTILES`.
-        load_end: seconds.
+        window: in seconds.
     """
-    if load_end <= 0:
+    start, end = window
+    if end <= start:
         return []
-    defined = ~np.isnan(values)
-    values, scheduled = values[defined], scheduled[defined]
-    # Arrivals are uneven: with half as many again as are needed, few slices lack some.
-    width = step_width(load_end, len(values), each=1.5 * NEEDED[name], most=SLICES)
-    edges = np.append(np.arange(0, load_end, width), load_end)
-    found = []
-    for (start, end), (low, high) in zip(pairwise(edges), pairwise(np.searchsorted(scheduled, edges)), strict=True):
-        part = values[low:high]
-        found.append(
-            Slice(
-                start=float(start),
-                end=float(end),
-                of=len(part),
-                unanswered=int(np.count_nonzero(np.isinf(part))),
-                value=stats.percentile(part, name),
-                enough=len(part) >= NEEDED[name],
-            )
+    inside = ~np.isnan(values) & (scheduled >= start) & (scheduled < end)
+    values, scheduled = values[inside], scheduled[inside]
+    edges = _sliced(scheduled, window, NEEDED[name])
+    return [
+        Slice(
+            start=float(low),
+            end=float(high),
+            of=last - first,
+            unanswered=int(np.count_nonzero(np.isinf(values[first:last]))),
+            value=stats.percentile(values[first:last], name),
+            enough=last - first >= NEEDED[name],
         )
-    return found
+        for (low, high), (first, last) in zip(
+            pairwise(edges), pairwise(np.searchsorted(scheduled, edges).tolist()), strict=True
+        )
+    ]
+
+
+def _sliced(scheduled: Floats, window: tuple[float, float], needed: int) -> Floats:
+    """The edges of the slices: round ones where each holds enough, else as many equal ones as do, else the whole window."""
+    start, end = window
+    span = end - start
+    # Arrivals are uneven: with half as many again as are needed, few slices lack some.
+    width = step_width(span, len(scheduled), each=1.5 * needed, most=SLICES)
+    count = max(1, int(span / width))
+    tried = np.append(start + width * np.arange(count), end)  # what is left over goes to the last
+    while count > 1 and np.diff(np.searchsorted(scheduled, tried)).min() < needed:
+        count -= 1
+        tried = np.linspace(start, end, count + 1)
+    return tried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ _EXACT_BINS = 512
 _EDGES = 48  # on each side of a percentile's rank
 _REACH = 40.0  # in binomial standard deviations: neighbours that are alike widen the interval
 _BATCHES = 10
+_PART = 2**18  # values that are put into bins at a time: for all of a long run that takes more than the values
 _TAIL = 0.025
 Z95 = 1.959964
 
@@ -47,9 +48,9 @@ class Resampling:
     blocks: int
     """How many blocks make a resample."""
 
-    def stretch(self, positions: Ints) -> Ints:
+    def stretch(self, positions: NDArray[np.integer]) -> Ints:
         """The stretch of each position in 0…size − 1."""
-        stretches: Ints = positions * self.weights.shape[1] // max(self.size, 1)
+        stretches: Ints = positions.astype(np.int64) * self.weights.shape[1] // max(self.size, 1)
         return stretches
 
 
@@ -83,7 +84,7 @@ def resampling(size: int, *, seed: int = _SEED, resamples: int = _RESAMPLES, lon
     return Resampling(size, (summed[:, length:] - summed[:, :stretches]).astype(np.float32), blocks)
 
 
-def distribution(values: Floats, positions: Ints, blocks: Resampling, *, unit: str) -> dict[str, Any]:
+def distribution(values: Floats, positions: NDArray[np.integer], blocks: Resampling, *, unit: str) -> dict[str, Any]:
     """A sample as the summary shows it: {unit, count, of, mean, std, min, max, p50…p999, unanswered, ci95}.
 
     `count` values were measured `of` those for which the metric is defined; the rest were never answered. With any
@@ -98,7 +99,8 @@ def distribution(values: Floats, positions: Ints, blocks: Resampling, *, unit: s
         unit: of the values.
     """
     defined = ~np.isnan(values)
-    values, positions = values[defined], positions[defined]
+    if not defined.all():
+        values, positions = values[defined], positions[defined]
     ordered = np.sort(values)
     of = len(ordered)
     count = int(np.searchsorted(ordered, np.inf))
@@ -116,7 +118,7 @@ def distribution(values: Floats, positions: Ints, blocks: Resampling, *, unit: s
             result["unanswered"].append(name)
     shown = [name for name in supported if name not in result["unanswered"]]
     if shown:
-        result["ci95"] |= _intervals(ordered, values, blocks.stretch(positions), blocks, shown)
+        result["ci95"] |= _intervals(ordered, values, positions, blocks, shown)
     return result
 
 
@@ -237,13 +239,16 @@ def order_interval(size: int, share: float) -> tuple[int, int]:
 
 
 def _intervals(
-    ordered: Floats, values: Floats, stretches: Ints, blocks: Resampling, names: list[str]
+    ordered: Floats, values: Floats, positions: NDArray[np.integer], blocks: Resampling, names: list[str]
 ) -> dict[str, list[float | None]]:
     """The 95 % interval of each percentile."""
     edges = _edges(ordered, names)
-    bins = np.searchsorted(edges, values)
     shape = (blocks.weights.shape[1], len(edges))
-    counts = np.bincount(stretches * shape[1] + bins, minlength=shape[0] * shape[1]).reshape(shape)
+    counts = np.zeros(shape, dtype=np.int64)
+    for start in range(0, len(values), _PART):
+        part = slice(start, start + _PART)
+        cells = blocks.stretch(positions[part]) * shape[1] + np.searchsorted(edges, values[part])
+        counts += np.bincount(cells, minlength=counts.size).reshape(shape)
     running = np.cumsum(blocks.weights @ counts.astype(np.float32), axis=1, dtype=np.float64)
     running = running[running[:, -1] > 0]
     # A bin holds (edge before, edge]: outwards, the interval takes in the whole of it.

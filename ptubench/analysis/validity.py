@@ -225,5 +225,7 @@ def _missing(run: Run) -> str:
     if not count:
         return "a part of the load and of the records is"
     due = int(np.count_nonzero(run.drops.lost))
-    share = "" if not run.head.planned else f", {share_text(count / run.head.planned)} of the plan"
-    return f"{count:,} of their requests{share}, are without a record ({due:,} of them were due by then): a part of the load is"
+    if not run.head.planned:  # a closed loop
+        return f"what their lanes had under way ({due:,}) and would still have asked is"
+    share = share_text(count / run.head.planned)
+    return f"{count:,} of their requests, {share} of the plan, are without a record ({due:,} of them were due by then): a part of the load is"

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ptubench.cli import completion, options, pipelines
+from ptubench.cli.options import OUTPUT, RULES, option
 from ptubench.cli.show import said_later
 
 
@@ -17,32 +18,35 @@ def check(
     rules: options.Check = None,
     baseline: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="A run to hold them against, with --regression; given again, repeats of it.",
+        option(
+            "A run to hold them against, with --regression; given again, repeats of it.",
             metavar="RUN",
+            panel=RULES,
             autocompletion=completion.runs,
         ),
     ] = None,
     regression: Annotated[
         list[str] | None,
-        typer.Option(
-            help="How much worse than the baseline a metric may be: 'ttft.p95: 10%' or 'refused.ratio: +1pt'.",
+        option(
+            "How much worse than the baseline a metric may be: 'ttft.p95: 10%' or 'refused.ratio: +1pt'.",
             metavar="'METRIC: TOLERANCE'",
+            panel=RULES,
+            autocompletion=completion.regressions,
         ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also against a baseline of another workload or place.")
+        bool, option("Also against a baseline of another workload or place.", "--force", panel=RULES)
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 also when the verdict is degraded.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False,
+    strict: options.Strict = False,
+    as_json: Annotated[bool, option("Print one JSON document instead of tables.", "--json", panel=OUTPUT)] = False,
     junit: pipelines.Junit = None,
     markdown: pipelines.Markdown = None,
     github: pipelines.Github = False,
 ) -> None:
     """Judge a stored run by rules and by a baseline; several runs are repeats, and judged as one.
 
-    Exit codes: 0 good; 2 usage, or runs that can't be judged together; 3 a check failed;
-    4 the measurement is not valid.
+    Exit codes: 0 good, 2 usage, or runs that can't be judged together,
+    3 a check failed, 4 the measurement is not valid, or was cut short.
     """
     from ptubench.gate import document
 

@@ -38,13 +38,15 @@ def check(page: Path | None, *, alias: bool = False) -> None:
 
 
 def write(page: Path | None, make: Callable[[], str]) -> None:
-    """Write what is made, if a page is asked for.
+    """Write what is made, if a page is asked for, and say where.
 
     Raises:
         MeasurementLost: the disk is full or gone.
     """
     if page is None:
         return
+    from ptubench.report import text
     from ptubench.results import output
 
     output.write(page, make())
+    text.console(stderr=True).print(text.untrusted(f"page: {page}", limit=400), soft_wrap=True)

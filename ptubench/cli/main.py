@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from ptubench import __version__, inert
-from ptubench.cli import capacity, check, compare, doctor, init, report, run, simulate, size
+from ptubench.cli import capacity, check, compare, doctor, init, pipelines, report, run, simulate, size
 from ptubench.errors import Exit, PtubenchError
 from ptubench.secret import shown
 
@@ -67,6 +67,8 @@ for _command in _COMMANDS:
     app.command()(_command)
 
 
+_PIPED = ("ptubench run", "ptubench check")
+"""What leaves something for pipelines."""
 _WrongCommandLine = cast("type[Exception]", typer.BadParameter.__bases__[0])
 """What typer raises for options and arguments that it can't take; it has no public name."""
 
@@ -75,7 +77,10 @@ def _usage(exc: Any) -> int:
     """Say what is wrong with a command line, in one sentence as everything else."""
     said = shown(exc.format_message().strip().rstrip("."), most=300)
     command = exc.ctx.command_path if exc.ctx is not None else "ptubench"
-    typer.echo(f"error: {said}; see `{command} --help`", err=True)
+    message = f"{said}; see `{command} --help`"
+    if command in _PIPED:
+        pipelines.tell_usage(sys.argv[2:], message)
+    typer.echo(f"error: {message}", err=True)
     return Exit.USAGE
 
 

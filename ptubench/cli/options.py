@@ -14,6 +14,7 @@ from ptubench.cli import completion
 
 LOAD = "Load"
 TARGET = "Target"
+RULES = "Rules"
 OUTPUT = "Output"
 
 
@@ -55,9 +56,11 @@ Check = Annotated[
         "A rule that must hold: --check 'ttft.p95 <= 800ms'. Beside the workload's; may be given again.",
         "--check",
         metavar="RULE",
-        panel=OUTPUT,
+        panel=RULES,
+        autocompletion=completion.rules,
     ),
 ]
+Strict = Annotated[bool, option("Exit with 4 also when the verdict is degraded.", "--strict", panel=RULES)]
 Workers = Annotated[str, option("Processes that make load: a number, or auto.", metavar="N|auto", panel=LOAD)]
 Endpoint = Annotated[
     str | None,

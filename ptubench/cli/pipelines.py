@@ -18,15 +18,21 @@ from ptubench.errors import PtubenchError, UsageError
 
 Junit = Annotated[
     Path | None,
-    option("Also write the checks and the verdict as JUnit XML.", "--junit", metavar="FILE", panel=OUTPUT),
+    option("Also write checks and verdict as JUnit XML.", "--junit", metavar="FILE", panel=OUTPUT),
 ]
 Markdown = Annotated[
-    Path | None, option("Also write the report as Markdown.", "--markdown", metavar="FILE", panel=OUTPUT)
+    Path | None,
+    option(
+        "Also write checks and verdict as Markdown, of `run` its tables too.",
+        "--markdown",
+        metavar="FILE",
+        panel=OUTPUT,
+    ),
 ]
 Github = Annotated[
     bool,
     option(
-        "In GitHub Actions: the report in the step's summary, an annotation for each rule that fails.",
+        "In GitHub Actions: the same in the step's summary, an annotation for each rule that fails.",
         "--github",
         panel=OUTPUT,
     ),
@@ -60,9 +66,9 @@ class Places:
             _annotate(github.annotations(document))
             github.append(self.step, text)
 
-    def show(self, document: Mapping[str, Any], *, as_json: bool) -> None:
+    def show(self, document: Mapping[str, Any], summaries: Sequence[Mapping[str, Any]] = (), *, as_json: bool) -> None:
         """Print a check document after it was written; what failed is the last thing on the screen. Raises as `write`."""
-        self.write(document)
+        self.write(document, summaries)
         if as_json:
             print_json(document)
         else:
@@ -107,6 +113,23 @@ def asked(junit: Path | None, markdown: Path | None, *, github: bool) -> Iterato
     except PtubenchError as exc:
         places.tell(exc)
         raise
+
+
+def tell_usage(arguments: Sequence[str], message: str) -> None:
+    """Say what is wrong with a command line in the places that it names, as well as they can be read in one that is wrong."""
+    junit, markdown = (_named(arguments, name) for name in ("--junit", "--markdown"))
+    with contextlib.suppress(PtubenchError), asked(junit, markdown, github="--github" in arguments):
+        raise UsageError(message)
+
+
+def _named(arguments: Sequence[str], option: str) -> Path | None:
+    """The file that an option names, behind it or behind its `=`."""
+    for word, following in zip(arguments, (*arguments[1:], ""), strict=True):
+        name, _, value = word.partition("=")
+        value = following if word == option else value
+        if name == option and value and not value.startswith("-"):
+            return Path(value)
+    return None
 
 
 def _annotate(lines: Sequence[str]) -> None:

@@ -61,7 +61,7 @@ def repeat(prepared: Any, places: pipelines.Places, *, times: int, as_json: bool
             break
     for outcome in outcomes:
         commands.await_monitor(prepared, outcome, say=say)
-    found = document.check([outcome.file for outcome in outcomes], strict=strict)
-    found = document.of_repeats(found, strict=strict, stopped=len(outcomes) < times)
-    places.show(found, as_json=as_json)
+    sides = document.read([outcome.file for outcome in outcomes])
+    found = document.of_repeats(document.judge(sides, strict=strict), strict=strict, stopped=len(outcomes) < times)
+    places.show(found, [side.summary for side in sides], as_json=as_json)
     return int(found["exit_code"])

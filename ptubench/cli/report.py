@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ptubench.cli import completion, options
 from ptubench.cli import html as pages
-from ptubench.cli import options
 from ptubench.cli.show import print_json, print_text, print_view, said_later, show
 from ptubench.errors import UsageError
 from ptubench.units import size_text
@@ -25,11 +25,22 @@ _PARTS = ("attempts", "timeline")
 def report(
     runs: options.Runs,
     format_: Annotated[
-        str | None, typer.Option("--format", help="table, markdown, json or csv; default: table.", metavar="FORMAT")
+        str | None,
+        typer.Option(
+            "--format",
+            help="table, markdown, json or csv; default: table.",
+            metavar="FORMAT",
+            autocompletion=completion.one_of(*_FORMATS),
+        ),
     ] = None,
     of: Annotated[
         str | None,
-        typer.Option("--of", help="Rows of --format csv: attempts or timeline; default: attempts.", metavar="ROWS"),
+        typer.Option(
+            "--of",
+            help="Rows of --format csv: attempts or timeline; default: attempts.",
+            metavar="ROWS",
+            autocompletion=completion.one_of(*_PARTS),
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     slim: Annotated[
@@ -68,6 +79,9 @@ def report(
     """Show stored runs again, computed from their files alone, or the folder of a finished capacity search.
 
     What goes to a file (--html, --slim) is written instead of a table; with --format both.
+
+    Exit codes: 0 shown, whatever the checks say, 2 usage, or no run file,
+    4 the output was lost, 5 Azure does not give its figures.
     """
     format_ = _format(format_, of, as_json=as_json)
     if len(runs) == 1 and runs[0].is_dir():
@@ -179,15 +193,20 @@ def _page(runs: Sequence[Path], *, alias: bool, force: bool) -> str:
 
 
 def _slim(run: Path, small: Path) -> None:
-    """Write the slim file, and say what that has saved."""
+    """Write the slim file, say what that has saved, and if it is no baseline."""
     from ptubench.analysis import slim
+    from ptubench.gate import alike
     from ptubench.report import text
 
     with said_later() as say:
         say(f"writing {small}")
         slim.write(run, small)
+        unfit = alike.unfit(_summary(small, say))
     sizes = f"{size_text(run.stat().st_size)} before, {size_text(small.stat().st_size)} now"
-    text.console(stderr=True).print(text.untrusted(f"{small}: {sizes}", limit=400), soft_wrap=True)
+    console = text.console(stderr=True)
+    console.print(text.untrusted(f"{small}: {sizes}", limit=400), soft_wrap=True)
+    if unfit is not None:
+        console.print(text.untrusted(f"warning: {small}: {unfit}", limit=600), soft_wrap=True)
 
 
 def _ask_monitor(run: Path, *, resource: str | None, wait: str | None, cloud: str | None) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ptubench.cli import options, pipelines
-from ptubench.cli.options import LOAD, OUTPUT, TARGET, option
+from ptubench.cli import completion, options, pipelines
+from ptubench.cli.options import LOAD, OUTPUT, RULES, TARGET, option
 from ptubench.cli.show import print_json, print_view, said_later, show, show_later
 from ptubench.errors import UsageError
 
@@ -84,7 +84,8 @@ def run(
             "Stop the run once this rule is clearly broken: --abort 'failed.ratio <= 20%'. Beside the workload's.",
             "--abort",
             metavar="RULE",
-            panel=OUTPUT,
+            panel=RULES,
+            autocompletion=completion.aborts,
         ),
     ] = None,
     label: Annotated[
@@ -109,7 +110,7 @@ def run(
             max=100,
         ),
     ] = 1,
-    strict: Annotated[bool, option("Exit with 4 also when the verdict is degraded.", "--strict", panel=OUTPUT)] = False,
+    strict: options.Strict = False,
     dry_run: Annotated[
         bool, option("Say everything about the run and send nothing.", "--dry-run", panel=OUTPUT)
     ] = False,
@@ -126,8 +127,6 @@ def run(
     from ptubench import commands
     from ptubench.azure_run import AzureOptions
 
-    if probe and not dry_run:
-        raise UsageError("--probe: goes with --dry-run only; a run sends its probe call anyway")
     asked = commands.RunOptions(
         workload=workload,
         target=target,
@@ -151,6 +150,8 @@ def run(
         azure=AzureOptions(resource=resource, monitor=monitor, monitor_wait=monitor_wait),
     )
     with pipelines.asked(junit, markdown, github=github) as places:
+        if probe and not dry_run:
+            raise UsageError("--probe: goes with --dry-run only; a run sends its probe call anyway")
         prepared = commands.prepare(asked, os.environ)
         for doubt in filter(None, (*prepared.doubts, commands.beyond_this_machine(prepared, os.environ))):
             typer.echo(f"warning: {doubt}", err=True)
@@ -174,7 +175,7 @@ def _run(prepared: Any, places: pipelines.Places, *, as_json: bool, strict: bool
     from ptubench.analysis.summary import summarize
     from ptubench.cli.play import play, say
     from ptubench.gate.document import of_summary
-    from ptubench.report.checks import failing
+    from ptubench.report.checks import closing
 
     outcome = play(prepared)
     with said_later() as say_later:
@@ -191,9 +192,9 @@ def _run(prepared: Any, places: pipelines.Places, *, as_json: bool, strict: bool
         show(summary, as_json=True)
     document = of_summary(summary, strict=strict)
     places.write(document, [summary])
-    if not as_json and (failed := failing(summary["checks"])) is not None:
+    if not as_json and document["exit_code"]:
         print_view("")
-        print_view(failed)
+        print_view(closing(document))
     return int(document["exit_code"])
 
 

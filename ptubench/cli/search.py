@@ -49,7 +49,9 @@ def report(folder: Path, format_: str | None, page: Path | None, *, alias: bool,
 @contextmanager
 def _read(folder: Path) -> Iterator[None]:
     """An answer that was edited by hand lacks what every answer has."""
+    import msgspec
+
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, msgspec.ValidationError):
         raise UsageError(f"{folder}: its answer was changed, and can't be read any more; search again") from None

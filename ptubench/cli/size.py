@@ -57,7 +57,7 @@ def size(
     usage: Annotated[
         Path | None,
         _option(
-            "Instead of a workload: totals per minute, a CSV minute,requests,prompt_tokens,cached_tokens,completion_tokens.",
+            "Instead of a workload: totals per minute, a CSV with minute, requests, prompt_tokens, cached_tokens, completion_tokens.",
             metavar="FILE",
             panel=_LOAD,
         ),

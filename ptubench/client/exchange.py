@@ -28,6 +28,7 @@ KEPT_HEADERS = frozenset(
     )
 )
 """Headers of an answer that say something about the service; no other is stored."""
+_KEPT = frozenset(name.encode() for name in KEPT_HEADERS)
 
 
 def fixed_headers(*, stream: bool) -> dict[str, str]:
@@ -105,9 +106,10 @@ class Exchange:
 
     def keep_header(self, name: bytes, value: bytes) -> None:
         """Store the header if it is one of those that say something; a repeated one is one with commas (RFC 9110, 5.3)."""
-        key = name.decode("latin-1").lower()
-        if key in KEPT_HEADERS:
-            text = "".join(c for c in value.decode("latin-1") if c.isprintable())
+        if name.lower() in _KEPT:  # nearly all of an answer's headers are not, and need no text
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            if not text.isprintable():
+                text = "".join(c for c in text if c.isprintable())
             self.headers[key] = (f"{self.headers[key]}, {text}" if key in self.headers else text)[:200]
 
     @property

@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 from typing import NamedTuple
 
 _PIECE = 2**20  # bytes that are read at once, at most
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+"""For a child's environment: with the C library of most Linux systems, what is larger goes back to the system when it is freed.
+Left to itself that library keeps some tens of megabytes for the next answer without an end; others pass it over."""
 
 
 class Child(NamedTuple):
@@ -49,6 +53,7 @@ async def spawn(module: str, first_line: bytes | None = None) -> Child:
         stdout=asyncio.subprocess.PIPE,
         # Signals to the group (Ctrl-C, a closed terminal, `timeout`) are for the parent: it ends the child in order.
         start_new_session=True,
+        env=MALLOC | os.environ,
     )
     assert process.stdin is not None  # noqa: S101 - asked for
     assert process.stdout is not None  # noqa: S101 - asked for

@@ -40,6 +40,7 @@ class Crew:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._workers = workers
+        self._plan = plan
         self._workload = plan.workload
         self._say = say
         self._watch = watch
@@ -81,6 +82,15 @@ class Crew:
                 return await asyncio.gather(*self._ready)
         except TimeoutError:
             raise MeasurementLost("the load workers did not get ready in time; is this machine overloaded?") from None
+
+    def check(self) -> None:
+        """Whether all are still there: clocks are compared and a full minute is waited for after they were ready.
+
+        Raises:
+            MeasurementLost: one has ended; it is named.
+        """
+        for number in sorted(self._lost):
+            raise MeasurementLost(self.trouble or f"{self._name(number)} ended before the load began")
 
     async def load(self, file: store.Writer, zero: float) -> None:
         """Put the load on at the clock's reading `zero`; returns when every worker is done or lost."""
@@ -151,9 +161,10 @@ class Crew:
         self._unsent_in_window += missing.unsent_in_window
         self._keep(b"".join(map(record.encode, missing.due)))
         left = len(self._workers) - len(self._lost | self._done.keys())
+        to_come = "what its lanes would still ask" if self._plan.count is None else f"{missing.unsent:,} still to come"
         self._say(
             f"warning: {self._name(number)} was lost at {duration_text(max(0.0, round(now, 1)))}, with {len(missing.due):,} requests due and not "
-            f"told of, and {missing.unsent:,} still to come{'; the others go on' if left else ''}"
+            f"told of, and {to_come}{'; the others go on' if left else ''}"
         )
 
     def _take(self, line: record.Line) -> None:
@@ -179,6 +190,7 @@ class Crew:
             else:
                 self._lost.add(number)
                 self.trouble = self.trouble or problem
+                self.abort()  # what the others would still send, nobody would write down
 
     def _keep(self, lines: bytes, *, flush: bool = False) -> None:
         if self._file is None or self.trouble:

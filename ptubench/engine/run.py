@@ -128,6 +128,7 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
         if order.whole_minute:
             await _near_the_minute(workload.warmup, team.lead + _PUNCTUAL, order.say)
         nodes = await team.nodes()
+        crew.check()
         file = store.create(order.folder, workload.name, order.label, datetime.now(UTC), compress=order.compress)
         with contextlib.closing(file):
             lead = team.lead + (to_the_minute(time.time() + team.lead + workload.warmup) if order.whole_minute else 0.0)

@@ -1,6 +1,7 @@
 """What forbids taking runs for repeats of each other, or holding one against another, and what only has to be said."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ptubench.compare import unlike
 from ptubench.compare.side import Side
@@ -53,14 +54,9 @@ def check_baseline(runs: Sequence[Side], baseline: Sequence[Side], *, force: boo
         UsageError: it is.
     """
     for side in baseline:
-        run, validity = side.summary["run"], side.summary["validity"]
-        if run["ended"] in ("killed", "lost", "aborted"):
-            raise UsageError(
-                f"{name(side)}: this run was {run['ended']} and is no baseline; name one that was completed"
-            )
-        if validity["verdict"] == "invalid":
-            reason = next(reason["text"] for reason in validity["reasons"] if reason["level"] == "invalid")
-            raise UsageError(f"{name(side)}: this run is invalid and is no baseline: {reason}")
+        fault = unfit(side.summary)
+        if fault is not None:
+            raise UsageError(f"{name(side)}: {fault}")
     first, other = baseline[0], runs[0]
     _check_kind(first, other, force=force)
     keys = _keys(first, other)
@@ -69,6 +65,17 @@ def check_baseline(runs: Sequence[Side], baseline: Sequence[Side], *, force: boo
             f"{name(other)} and its baseline {name(first)} have different workloads: they differ in {keys}; make a baseline "
             "of this workload, or add --force"
         )
+
+
+def unfit(summary: Mapping[str, Any]) -> str | None:
+    """Why a run is no baseline, in a sentence; None where it can be one."""
+    run, validity = summary["run"], summary["validity"]
+    if run["ended"] != "completed":
+        return f"this run was {run['ended']} and is no baseline; name one that was completed"
+    if validity["verdict"] == "invalid":
+        reason = next(reason["text"] for reason in validity["reasons"] if reason["level"] == "invalid")
+        return f"this run is invalid and is no baseline: {reason}"
+    return None
 
 
 def notes(runs: Sequence[Side], baseline: Sequence[Side]) -> list[str]:

@@ -50,18 +50,22 @@ def of_repeats(document: Document, *, strict: bool = False, stopped: bool = Fals
     """
     last = document["runs"][-1]
     by_signal = (stopped or last["ended"] in ("stopped", "aborted")) and not last["by_rule"] and last["ended"] != "lost"
-    code = exit_code(document["verdict"], passed=document["passed"], strict=strict, stopped=by_signal)
-    return document | {"exit_code": code}
+    return document | {"exit_code": int(Exit.STOPPED) if by_signal else exit_code(document, strict=strict)}
 
 
-def exit_code(verdict: str, *, passed: bool, strict: bool = False, stopped: bool = False) -> int:
-    """Of several reasons the gravest: stopped by a signal, not measured as asked, a check failed."""
-    reached = (
-        (stopped, Exit.STOPPED),
-        (verdict == "invalid" or (strict and verdict == "degraded"), Exit.INVALID),
-        (not passed, Exit.CHECK),
-    )
-    return int(next((code for holds, code in reached if holds), Exit.GOOD))
+def exit_code(document: Mapping[str, Any], *, strict: bool = False) -> int:
+    """Of stored runs, of several reasons the gravest: not measured as asked, a check failed.
+
+    Args:
+        document: with `runs`, `verdict` and `passed`.
+        strict: whether a degraded run is as bad as an invalid one.
+    """
+    bad = ("invalid", "degraded") if strict else ("invalid",)
+    # Half a measurement is none, however good that half is; one that a rule ended has failed that rule.
+    partial = any(run["ended"] != "completed" and not run["by_rule"] for run in document["runs"])
+    if partial or document["verdict"] in bad:
+        return int(Exit.INVALID)
+    return int(Exit.GOOD if document["passed"] else Exit.CHECK)
 
 
 def check(
@@ -97,21 +101,30 @@ def check(
             if held
             else "--baseline: alone says nothing; add --regression 'METRIC: TOLERANCE', such as 'ttft.p95: 10%'"
         )
-    table = prices.shipped()
-
-    def read(path: Path) -> Side:
-        say(f"reading {shown(path, most=120)}")
-        return side(load(path), table)
-
+    for path in baseline:
+        if not path.exists():
+            raise UsageError(
+                f"--baseline {shown(path, most=200)}: is not there yet; `ptubench report RUN --slim` makes it of a good run, "
+                "until then leave --baseline and --regression out"
+            )
     return judge(
-        [read(path) for path in paths],
+        read(paths, say),
         rules,
-        [read(path) for path in baseline],
+        read(baseline, say),
         held,
         force=force,
         strict=strict,
         say=say,
     )
+
+
+def read(paths: Sequence[Path], say: Say = lambda _: None) -> list[Side]:
+    """Run files, each ready to be judged. Raises `UsageError` where one can't be read."""
+    table, found = prices.shipped(), []
+    for path in paths:
+        say(f"reading {shown(path, most=120)}")
+        found.append(side(load(path), table))
+    return found
 
 
 def judge(
@@ -143,7 +156,7 @@ def judge(
     return _document(
         [_run(one.summary) for one in runs],
         [_run(one.summary) for one in baseline] or None,
-        notes,
+        notes + pooled.doubts(rows),
         rows,
         strict=strict,
     )
@@ -159,7 +172,7 @@ def _document(
 ) -> Document:
     verdict = next(word for word in _VERDICTS if word in {run["verdict"] for run in runs})
     passed = all(row["passed"] for row in rows)
-    return {
+    found = {
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": "ptubench", "version": __version__},
         "runs": runs,
@@ -168,8 +181,8 @@ def _document(
         "checks": rows,
         "verdict": verdict,
         "passed": passed,
-        "exit_code": exit_code(verdict, passed=passed, strict=strict),
     }
+    return found | {"exit_code": exit_code(found, strict=strict)}
 
 
 def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,6 +200,8 @@ def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
         "reasons": validity["reasons"],
         "ended": run["ended"],
         "by_rule": run["aborted"] is not None,
+        "lasted_s": run["duration_s"],
+        "planned_s": summary["workload"]["duration"],
     }
 
 

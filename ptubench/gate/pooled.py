@@ -33,6 +33,7 @@ _HITS: dict[str, Callable[[Side], Bools]] = {
 _SHARES = tuple(f"{name}.ratio" for name in _HITS)
 _BY_CALLS = ("gap.events_per_token", "asked.limit")
 _TOTALS = ("cost.total",)
+_TWO = 2
 _FOUND_LATER = ("attempts.throttled_ratio", "cost.per_million_tokens", *_SHARES)
 
 
@@ -65,6 +66,25 @@ def spread(values: Sequence[float | None]) -> float | None:
     """The standard deviation between runs; None with fewer than two values."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     return float(np.std(known, ddof=1)) if len(known) > 1 else None
+
+
+def doubts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the intervals of repeats don't know, in sentences.
+
+    Args:
+        rows: checks with `by_run`, which is empty for a single run.
+    """
+    told = {row["metric"]: row["by_run"] for row in rows if row["by_run"] and row["metric"] is not None}
+    found = (
+        ["two runs say little of how much runs differ; take three or more"] if _TWO in map(len, told.values()) else []
+    )
+    blind = [name for name, values in told.items() if spread(values) is None]
+    if blind:
+        found.append(
+            f"{', '.join(blind)}: the runs have no values of their own (too few calls, or unanswered), so its interval knows "
+            "nothing of how much they differ"
+        )
+    return found
 
 
 def student(freedom: int) -> float:

@@ -2,7 +2,7 @@
 
     regression = metric : tolerance
     metric     = a figure of a comparison that is better one way (docs/checks.md, "Baseline")
-    tolerance  = 10%, of the baseline's value | 1pt, percentage points of a share | an amount in the metric's unit, such as 50ms;
+    tolerance  = 10%, of the baseline's value | an amount in the metric's unit, such as 50ms | of a share 1pt, percentage points;
                  a + may stand before it
 
 Only the worse direction counts. Knows no runs.
@@ -87,14 +87,19 @@ def parse(text: str, *, where: str) -> Regression:
 def _tolerance(text: str, unit: str, *, where: str) -> tuple[float, bool]:
     """The amount, and whether it is a share of the baseline's value."""
     part = _PART.fullmatch(text)
-    if part is not None and (part[2] == "%" or unit == "share"):
-        return float(part[1]) / 100, part[2] == "%"
+    if unit == "share":
+        if part is not None and part[2] == "pt":
+            return float(part[1]) / 100, False
+        # Of a share of 2 % it could be 0.02 or 1 points more, and beside a baseline of 0 nothing at all.
+        more = " may be of its value or of all requests" if part is not None else " is no tolerance"
+        raise UsageError(f"{where}: `{shown(text)}`{more}; write percentage points, such as 1pt")
+    if part is not None and part[2] == "%":
+        return float(part[1]) / 100, True
     way = f"write 10% of the baseline's value, or an amount such as {_EXAMPLES[unit]}"
     if part is not None:
         raise UsageError(f"{where}: points are for shares; {way}")
     try:
-        if unit != "share":
-            return checks.amount(text, unit), False
+        return checks.amount(text, unit), False
     except ValueError:
         pass
     raise UsageError(f"{where}: `{shown(text)}` is no tolerance; {way}")

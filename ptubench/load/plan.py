@@ -75,8 +75,8 @@ class Plan:
         self._least_limit = least_limit
         self.lines = lines
         """Of each class its messages file; empty for synthetic prompts."""
-        # Lanes of a closed loop drift apart, so that more than one block is in use.
-        self._table = lru_cache(maxsize=32)(self._draw_table)
+        # Lanes of a closed loop drift apart, so that more than one block is in use; an open loop goes through them in order.
+        self._table = lru_cache(maxsize=32 if offsets is None else 4)(self._draw_table)
 
     @property
     def count(self) -> int | None:

@@ -161,7 +161,11 @@ def _address(value: Any, what: str, names: Names) -> Any:
 def _target(target: Mapping[str, Any], names: Names) -> dict[str, Any]:
     """A described target; the names of secrets and what said what are left out."""
     found = dict(target)
-    deployment = names.of("deployment", target.get("deployment"))
+    simulate = target.get("simulate")
+    deployment = target.get("deployment")
+    # Without a name of its own, what is simulated has that of its model, which is nobody's.
+    if not (isinstance(simulate, Mapping) and deployment is not None and deployment == simulate.get("model")):
+        deployment = names.of("deployment", deployment)
     endpoint = _endpoint(target.get("endpoint"), names)
     found |= {
         "deployment": deployment,
@@ -172,8 +176,7 @@ def _target(target: Mapping[str, Any], names: Names) -> dict[str, Any]:
         "content_filter": names.of("filter", target.get("content_filter")),
         "resource": _resource_id(target.get("resource"), names),
     }
-    if isinstance(target.get("simulate"), Mapping):
-        simulate = target["simulate"]
+    if isinstance(simulate, Mapping):
         found["simulate"] = {**simulate, "deployment": names.of("deployment", simulate.get("deployment"))}
     unsaid: dict[str, Any] = {"key_env": None, "scope": None, "header_env": [], "sources": {}}
     return found | {key: value for key, value in unsaid.items() if key in found}

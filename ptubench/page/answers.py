@@ -6,11 +6,14 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from ptubench.page import document
+from ptubench import __version__
+from ptubench.page import document, short_answers
 from ptubench.page.alias import aliased_answer
 from ptubench.page.charts.capacity import of_capacity
 from ptubench.page.charts.size import of_size
-from ptubench.page.model import Kind, Listing, Page, Section, Snippet, Table, Tile
+from ptubench.page.model import Banner, Kind, Listing, Page, Section, Snippet, Table, Tile
+from ptubench.page.repeat import search
+from ptubench.page.run import sentences
 from ptubench.page.tables import tables
 from ptubench.report import capacity as capacity_report
 from ptubench.report import size as size_report
@@ -34,10 +37,13 @@ def size(answer: Answer, *, alias: bool = False) -> str:
         name="size",
         title=f"{name}: which PTU size?",
         kind="simulated, on a virtual clock" if answer["by"] == "simulation" else "",
-        tiles=_size_tiles(answer),
+        short=short_answers.of_size(answer),
+        tiles=size_tiles(answer),
         first=_first("The answer", shown["answer"]),
         listings=[
-            Listing(title="Before you buy", items=[*answer["notes"], *answer["caveats"], *answer["warnings"]]),
+            Listing(
+                title="Before you buy", items=sentences([*answer["notes"], *answer["caveats"], *answer["warnings"]])
+            ),
         ],
         snippets=[
             Snippet(title="Deploy it", lead="Replace what is in capitals.", text="\n".join(commands), folded=True)
@@ -67,9 +73,15 @@ def capacity(answer: Answer, *, alias: bool = False) -> str:
             for part in (target["deployment"] or target["endpoint"], target["ptu"] and f"{target['ptu']:,} PTU")
             if part
         ),
+        banner=_found(answer),
+        short=short_answers.of_capacity(answer),
         tiles=_capacity_tiles(answer),
         first=_first("The answer", shown["answer"]),
-        listings=[Listing(title="Notes", items=notes)],
+        listings=[
+            Listing(title="What this search does not show", items=short_answers.not_shown(answer)),
+            Listing(title="Notes", items=sentences(notes)),
+        ],
+        snippets=search(answer),
         charts=of_capacity(answer),
         tables=tables(shown.get(name) for name in ("curve", "rules")),
     )
@@ -77,9 +89,20 @@ def capacity(answer: Answer, *, alias: bool = False) -> str:
 
 
 def _page(section: Section, answer: Answer) -> str:
-    tool = answer["tool"]
-    made = f"Made by {tool['name']} {tool['version']}."
+    # The page says itself what made it; another version may have found what it shows.
+    made = f"Found by ptubench {answer['tool']['version']}." if answer["tool"]["version"] != __version__ else ""
     return document.render(Page(title=section.title, sections=(section,), made=made))
+
+
+def _found(answer: Answer) -> Banner:
+    """Whether a rate was found."""
+    if answer["result"] is None:
+        return Banner(word="NO RATE", text="The search has found none: the notes say why.", tone="bad")
+    if answer["ended"] != "completed":
+        return Banner(
+            word="UNFINISHED", text="The search ended before the answer was as narrow as asked for.", tone="warn"
+        )
+    return Banner(word="FOUND", text="The search ran its course.", tone="good")
 
 
 def _kind(answer: Answer) -> Kind:
@@ -92,7 +115,7 @@ def _first(title: str, shown: RenderableType) -> Sequence[Table]:
     return [replace(table, title=title) for table in tables([shown])]
 
 
-def _size_tiles(answer: Answer) -> list[Tile]:
+def size_tiles(answer: Answer) -> list[Tile]:
     """The recommended size, and what it is and costs."""
     size = next((size for size in answer["sizes"] if size["ptu"] == answer["recommended"]), None)
     if size is None:
@@ -106,14 +129,27 @@ def _size_tiles(answer: Answer) -> list[Tile]:
     if refused is not None:
         found.append(Tile(label="Refused", value=share_text(refused), detail="of the calls"))
     month = ((size["cost"] or {}).get("per_month") or {}).get("month")
+    money = answer["money"]
     if month is not None:
-        money = answer["money"]
-        found.append(
-            Tile(
-                label="Cost", value=f"{number_text(round(month))} {money['currency']}", detail="a month, reserved by it"
-            )
+        value = f"{number_text(round(month))} {money['currency']}"
+        found.append(Tile(label="Cost", value=value, detail="a month, reserved for one month at a time"))
+    return [*found, *_pay_as_you_go(money)]
+
+
+def _pay_as_you_go(money: Mapping[str, Any]) -> list[Tile]:
+    """What the tokens cost where they are paid for."""
+    month, hour = money["month"], money["pay_as_you_go"]["per_hour"]
+    if hour is None:
+        return []
+    if month is None:
+        value, detail = f"{number_text(hour)} {money['currency']}", "for an hour of this load"
+    else:
+        value = f"{number_text(round(month['pay_as_you_go']))} {money['currency']}"
+        cheapest = (month["cheapest"] or {}).get("plan") == "pay_as_you_go"
+        detail = (
+            f"a month of {number_text(month['hours'])} hours of this load{': the cheapest way' if cheapest else ''}"
         )
-    return found
+    return [Tile(label="Pay-as-you-go", value=value, detail=detail)]
 
 
 def _capacity_tiles(answer: Answer) -> list[Tile]:

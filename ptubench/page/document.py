@@ -21,7 +21,7 @@ from ptubench.page.charts.model import Cell, Chart
 from ptubench.page.model import Page, Section
 
 _NEEDED = ("plotly", "jinja2")
-_FIGURES = re.compile(r"(?<=\d) (?=(?:%|ms|s|µs|PTU|tokens)(?!\w))")
+_FIGURES = re.compile(r"(?<=\d) (?=(?:%|ms|s|µs|PTU|USD|tokens)(?!\w))")
 _NAMES = re.compile(r"`([^`]{1,80})`|(?<![\w-])(--[a-z][a-z0-9-]*)")
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'\u2028\u2029\x7f"}
 
@@ -81,7 +81,11 @@ def _policy(scripts: Sequence[str]) -> str:
 
 def _drawn(section: Section, chart: Chart) -> dict[str, Any]:
     """What the page's script draws: the figure, and what it is of, which must stay on it when it is taken elsewhere."""
-    return {"id": f"{section.name}-{chart.name}", "badge": badge(section.kind), "figure": chart.figure}
+    return {
+        "id": f"{section.name}-{chart.name}",
+        "badge": "" if chart.reckoned else badge(section.kind),
+        "figure": chart.figure,
+    }
 
 
 def _json(value: Any) -> str:

@@ -142,17 +142,20 @@ def _window(told: Mapping[str, Any]) -> str:
 
 
 def _warm_up(decided: Mapping[str, Any]) -> str:
-    rule = _RULES.get(decided["rule"], "fixed")
-    text = f": {decided['text']}" if decided["text"] else ""
-    return f"rule {rule}, the first {duration_text(round(decided['start_s'], 1))} left out{text}"
+    left_out = f"the first {duration_text(round(decided['start_s'], 1))} left out"
+    rule = _RULES.get(decided["rule"])
+    how = "a fixed time, as the workload says" if rule is None else f"decided afterwards, by the rule {rule}"
+    return f"{left_out}: {decided['text'] or how}"
 
 
 def _calls(metrics: Mapping[str, Any]) -> str:
     requests, refused, rpm = metrics["requests"], metrics["refused"], metrics["rpm"]
     offered = requests["total"] - requests["unsent"]
+    more = (rpm["completed"] or 0.0) > (rpm["admitted"] or 0.0)
+    older = " (more than were admitted: calls of the warm-up ended in the window)" if more else ""
     return (
         f"{offered:,} offered ({number_text(rpm['offered'])}/min), {number_text(rpm['admitted'])}/min admitted, "
-        f"{number_text(rpm['completed'])}/min completed, {refused['count']:,} refused ({share_text(refused['ratio'])})"
+        f"{number_text(rpm['completed'])}/min completed{older}, {refused['count']:,} refused ({share_text(refused['ratio'])})"
     )
 
 

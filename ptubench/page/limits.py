@@ -45,9 +45,9 @@ class _Told(NamedTuple):
         return self.target["kind"] == "azure" and self.target.get("type") != "standard" and not self.simulated
 
     @property
-    def window_s(self) -> float:
-        start, end = self.summary["run"]["window_s"]
-        return float(end - start)
+    def load_s(self) -> float:
+        """How long load was offered, warm-up included: what `duration` of a workload means."""
+        return float(self.summary["run"]["window_s"][1])
 
     @property
     def asked_azure(self) -> bool:
@@ -95,7 +95,7 @@ def _unanswered(told: _Told) -> str:
 
 def _short(told: _Told) -> str:
     return (
-        f"The long run: the window is {duration_text(round(told.window_s))}. A deployment that was idle takes more for a while "
+        f"The long run: load was offered for {duration_text(round(told.load_s))}. A deployment that was idle takes more for a while "
         "than it sustains; runs of ten minutes or more show what lasts."
     )
 
@@ -132,7 +132,7 @@ _LIMITS: Iterable[tuple[Callable[[_Told], bool], str | Callable[[_Told], str]]] 
         "What was asked for: the verdict is invalid, and no figure of this page should be used.",
     ),
     (lambda told: told.summary["run"]["ended"] != "completed", "The planned load: the run ended before it."),
-    (lambda told: told.window_s < _LONG_S, _short),
+    (lambda told: told.load_s < _LONG_S, _short),
     (
         lambda told: "idle_bucket" in told.notes,
         "A rate that it sustains: the deployment had been idle and absorbed a part of the load (see the notes).",

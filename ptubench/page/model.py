@@ -86,7 +86,11 @@ class Section:
     kind: Kind
     subtitle: str = ""
     banner: Banner | None = None
+    short: Sequence[str] = ()
+    """What all of it says, in plain sentences."""
     tiles: Sequence[Tile] = ()
+    terms: Sequence[Fact] = ()
+    """What the words of the tiles mean."""
     first: Sequence[Table] = ()
     """What is read before everything else, such as the checks."""
     facts: Sequence[Fact] = ()

@@ -34,7 +34,7 @@
       margin: { l: narrow ? 48 : 64, r: narrow ? 12 : 24, t: 44, b: narrow ? 60 : 48, ...(narrow ? {} : own.margin) },
       legend: { bgcolor: "rgba(0,0,0,0)", ...own.legend, orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom" },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--muted"), activecolor: color("--text") },
-      annotations: [...(own.annotations ?? [])],
+      annotations: (own.annotations ?? []).filter(({ name }) => !(narrow && name === "short-phase")),
     };
     delete merged.title; // it stands above, as text
     delete merged.height; // that of its place, but for paper, which is measured only when it is too late
@@ -46,7 +46,8 @@
       });
     }
     for (const name of new Set(["xaxis", "yaxis", ...Object.keys(own).filter((key) => /^[xy]axis\d*$/.test(key))])) {
-      merged[name] = { ...axis(), ...own[name] };
+      // With more marks, the width of their texts and the rows of the legend can chase each other where there is little room.
+      merged[name] = { ...axis(), ...(narrow && name.startsWith("y") ? { nticks: 5 } : {}), ...own[name] };
     }
     return merged;
   };

@@ -4,7 +4,7 @@ Secrets are in neither: a run file holds the names of their variables at most.
 """
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,14 +12,17 @@ import msgspec
 
 from ptubench.analysis.columns import Run
 from ptubench.page.model import Snippet
+from ptubench.ptu.sizing import TYPES
 from ptubench.record import Head, Monitor
 from ptubench.report.text import clean
-from ptubench.sim.options import SimOptions
+from ptubench.sim.options import ASSUMED, SimOptions
 from ptubench.workload import write
 from ptubench.workload.hashing import files
+from ptubench.workload.model import Workload
 
 _USUAL_KEYS = ("AZURE_OPENAI_API_KEY", "OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
 _SWITCHES = {True: "on", False: "off"}
+_SIMULATES = ("model", "ptu", *ASSUMED)
 _AS_TEXT = {"model": "--model", "ptu": "--ptu", "type": "--type", "ratio": "--ratio", "tpm_per_ptu": "--tpm-per-ptu"}
 
 
@@ -34,10 +37,7 @@ def repeat(run: Run) -> list[Snippet]:
         and run.end.simulated is not None
         and not isinstance(run.head.target.get("simulate"), Mapping)
     ):
-        served = " ".join(f"--{key} {run.end.simulated.get(key)}" for key in ("model", "ptu"))
-        needs.append(
-            f"The target was a simulated deployment that somebody had started; start its like first: `ptubench simulate {served}`."
-        )
+        needs.append(_start_first(run.end.simulated))
     if run.head.target.get("key_env"):
         needs.append(f"The key is read from {run.head.target['key_env']}.")
     needs.append(
@@ -48,6 +48,38 @@ def repeat(run: Run) -> list[Snippet]:
         Snippet(title="Repeat this run", lead=clean(" ".join(needs), 800), text=command(run)),
         Snippet(title=f"The workload, {clean(_file(head), 60)}", text=write.as_yaml(head.workload), folded=True),
     ]
+
+
+def search(answer: Mapping[str, Any]) -> list[Snippet]:
+    """The command of an answer of `ptubench capacity`, and its workload."""
+    workload = msgspec.convert(answer["workload"], Workload)
+    file = f"{workload.name}.yaml"
+    options = [*_target(answer["target"]), *([("--virtual", None)] if answer["clock"] == "virtual" else [])]
+    lead = (
+        f"Save the workload below as {file}. What was said of the search itself (--steps, --step, --within) is not in its answer; without "
+        "it the usual ones are taken."
+    )
+    return [
+        Snippet(title="Repeat this search", lead=clean(lead, 800), text=_typed("capacity", file, options)),
+        Snippet(title=f"The workload, {clean(file, 60)}", text=write.as_yaml(workload), folded=True),
+    ]
+
+
+def _start_first(simulated: Mapping[str, Any]) -> str:
+    """How to start the like of a simulated deployment that served, as far as it told what it is."""
+    assumed = simulated.get("assumed")
+    told = {"model": simulated.get("model"), "ptu": simulated.get("ptu")} | dict(
+        assumed if isinstance(assumed, Mapping) else {}
+    )
+    served = " ".join(
+        f"--{name.replace('_', '-')} {shlex.quote(_text(value))}"
+        for name, value in told.items()
+        if name in _SIMULATES and value is not None
+    )
+    return (
+        f"The target was a simulated deployment that somebody had started; start its like first: `ptubench simulate {served}`. Which "
+        "faults it was told to make (--faults), and its seed, the run file does not know."
+    )
 
 
 def command(run: Run) -> str:
@@ -63,8 +95,13 @@ def command(run: Run) -> str:
         options.append(("--monitor", None))
     options += [(f"--{name}", value) for name in ("label",) if (value := getattr(head, name)) is not None]
     options += [("--place", place)] if (place := head.network.get("place")) else []
-    parts = [f"ptubench run {shlex.quote(_file(head))}"]
-    parts += [name if value is None else f"{name} {shlex.quote(str(value))}" for name, value in options]
+    return _typed("run", _file(head), options)
+
+
+def _typed(name: str, file: str, options: Iterable[tuple[str, Any]]) -> str:
+    """A command as it is typed, an option a line."""
+    parts = [f"ptubench {name} {shlex.quote(file)}"]
+    parts += [option if value is None else f"{option} {shlex.quote(str(value))}" for option, value in options]
     return " \\\n  ".join(parts)
 
 
@@ -95,6 +132,8 @@ def _target(target: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _own(target: Mapping[str, Any], simulate: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Options that simulate it again."""
     yield "--simulate", _simulated(simulate)
+    if target.get("type") in TYPES:  # which its price goes by; a standard one is simulated as such
+        yield "--type", target["type"]
     if target.get("style", "v1") != "v1":
         yield "--api-style", target["style"]
     if target.get("deployment") not in (None, simulate.get("model"), simulate.get("deployment")):

@@ -3,17 +3,20 @@
 Reads a run and its summary; every number shown stands in the summary.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from ptubench.analysis.columns import Run
 from ptubench.compare.unlike import kind_of
+from ptubench.page.charts.parts import count_text
 from ptubench.page.charts.run import of_run
 from ptubench.page.facts import facts, first_read
 from ptubench.page.limits import limits
 from ptubench.page.model import Banner, Kind, Listing, Section, Tile, Tone
 from ptubench.page.repeat import repeat
+from ptubench.page.short import in_short, terms
 from ptubench.page.tables import tables
+from ptubench.ptu.prices import Prices, shipped
 from ptubench.report import table
 from ptubench.report.latency import cell, in_unit
 from ptubench.report.text import clean
@@ -31,10 +34,10 @@ _ELSEWHERE = ("checks", "notes", "timeline")
 """What stands at another place of the page: the first two before the charts, the last as charts."""
 
 
-def section(run: Run, summary: Summary, *, name: str, title: str) -> Section:
-    """The section of one run; `name` is its id."""
+def section(run: Run, summary: Summary, *, name: str, title: str, prices: Prices | None = None) -> Section:
+    """The section of one run; `name` is its id, and without `prices` the list that ships holds."""
     shown = table.sections(summary)
-    notes = [_sentence(note["text"]) for note in summary["notes"]]
+    notes = sentences(note["text"] for note in summary["notes"])
     listings = [
         Listing(title="What this run does not show", items=limits(run, summary)),
         *([Listing(title="Notes", items=notes)] if notes else []),
@@ -45,7 +48,9 @@ def section(run: Run, summary: Summary, *, name: str, title: str) -> Section:
         kind=cast("Kind", kind_of(summary)),
         subtitle=clean(run.head.workload.description, 200),
         banner=banner(summary),
+        short=in_short(summary, prices or shipped()),
         tiles=tiles(summary),
+        terms=terms(summary),
         first=tables([shown.get("checks")]),
         facts=facts(run, summary),
         listings=listings,
@@ -67,7 +72,7 @@ def banner(summary: Summary) -> Banner:
         tone = "warn" if tone == "good" else tone
     elif rows:
         text += f" All {len(rows)} checks passed." if len(rows) > 1 else " The check passed."
-    reasons = [_sentence(reason["text"]) for reason in validity["reasons"]]
+    reasons = sentences(reason["text"] for reason in validity["reasons"])
     return Banner(word=str(validity["verdict"]).upper(), text=text, tone=tone, reasons=reasons)
 
 
@@ -75,6 +80,7 @@ def tiles(summary: Summary) -> Sequence[Tile]:
     """The figures that are read first."""
     metrics, first = summary["metrics"], first_read(summary)
     tpm, refused, rpm = metrics["tpm"], metrics["refused"], metrics["rpm"]
+    offered = metrics["requests"]["total"] - metrics["requests"]["unsent"]
     found = [
         Tile(
             label="Admitted calls/min",
@@ -85,36 +91,61 @@ def tiles(summary: Summary) -> Sequence[Tile]:
     if summary["target"].get("type") == "standard":
         found.append(Tile(label="Tokens/min", value=number_text(tpm["total"]), detail="prompt and completion"))
     else:
-        known = tpm["of_published"] is not None
-        detail = f"{share_text(tpm['of_published'])} of the published capacity" if known else "capacity not known"
+        if tpm["of_published"] is not None:
+            detail = f"{share_text(tpm['of_published'])} of the published capacity"
+        else:
+            detail = "capacity not known" if summary["target"]["capacity"] is None else "no answer told its tokens"
         found.append(Tile(label="Normalized tokens/min", value=number_text(tpm["normalized"]), detail=detail))
-    found += [_latency(metrics[first], first, percentile) for percentile in ("p50", "p95")]
+    found += [_latency(metrics, first, percentile) for percentile in ("p50", "p95")]
     interval = "" if refused["ci95"] is None else f"; 95 % interval {' to '.join(map(share_text, refused['ci95']))}"
-    return [
-        *found,
+    found.append(
         Tile(
             label="Refused",
             value=share_text(refused["ratio"]),
-            detail=f"{refused['count']:,} call{'s' if refused['count'] != 1 else ''}{interval}",
+            detail=f"{count_text(refused['count'])} of {offered:,}{interval}",
             tone="warn" if refused["count"] else "good",
-        ),
-    ]
-
-
-def _latency(distribution: Mapping[str, Any], name: str, percentile: str) -> Tile:
-    """One percentile with its n and its interval."""
-    interval = (distribution["ci95"] or {}).get(percentile)
-    within = ""
-    if interval:
-        within = f"; 95 % interval {' to '.join(in_unit(end, distribution['unit']) for end in interval)}"
-    value = cell(distribution, percentile).plain
-    tone: Tone = "bad" if percentile in distribution["unanswered"] else ""
-    return Tile(
-        label=f"{name.upper()} {percentile}", value=value, detail=f"n = {distribution['of']:,}{within}", tone=tone
+        )
     )
+    return [*found, *_failed(summary)]
 
 
-def _sentence(text: object) -> str:
-    """A note as a sentence."""
-    said = clean(text, 600)
-    return f"{said[:1].upper()}{said[1:]}{'' if said.endswith(('.', '!', '?')) else '.'}"
+def _latency(metrics: Mapping[str, Any], name: str, percentile: str) -> Tile:
+    """One percentile with its n and its interval; beside p95 that of all calls, from when they were due."""
+    distribution = metrics[name]
+    interval = (distribution["ci95"] or {}).get(percentile)
+    said = [_behind(distribution)]
+    if interval:
+        ends = [in_unit(end, distribution["unit"]) if end is not None else "never answered" for end in interval]
+        said.append(f"95 % interval {' to '.join(ends)}")
+    due = metrics.get(f"{name}_scheduled")
+    # What was refused has no latency: a percentile of the others alone flatters.
+    if percentile == "p95" and due is not None and due["of"] > distribution["of"]:
+        said.append(f"since due, of all {due['of']:,}: {cell(due, percentile).plain}")
+    tone: Tone = "bad" if percentile in distribution["unanswered"] else ""
+    value = cell(distribution, percentile).plain
+    return Tile(label=f"{name.upper()} {percentile}", value=value, detail="; ".join(said), tone=tone)
+
+
+def _behind(distribution: Mapping[str, Any]) -> str:
+    """How many calls are behind a percentile."""
+    never = distribution["of"] - distribution["count"]
+    unanswered = f", {never:,} of them never answered" if never else ""
+    return f"of {count_text(distribution['of'], 'admitted call')}{unanswered}"
+
+
+def _failed(summary: Summary) -> list[Tile]:
+    """What failed, where something did, or where a rule on it does not hold."""
+    failed = summary["metrics"]["failed"]
+    broken = any(not row["passed"] and str(row["rule"]).startswith("failed.") for row in summary["checks"])
+    if not failed["count"] and not broken:
+        return []
+    kinds = sorted(failed["by_kind"].items(), key=lambda item: -item[1])
+    said = [f"{count:,} {clean(kind, 30)}" for kind, count in kinds[:3]] or [count_text(failed["count"])]
+    tone: Tone = "bad" if broken else "warn"
+    return [Tile(label="Failed", value=share_text(failed["ratio"]), detail=", ".join(said), tone=tone)]
+
+
+def sentences(texts: Iterable[object]) -> list[str]:
+    """Notes as sentences, which begin with a capital and end with a full stop."""
+    cleaned = (clean(text, 600) for text in texts)
+    return [f"{said[:1].upper()}{said[1:]}{'' if said.endswith(('.', '!', '?')) else '.'}" for said in cleaned]

@@ -190,7 +190,8 @@ def _curve(answer: Answer) -> Table:
 
 
 def _rules(answer: Answer) -> Group:
-    judged = [row for step in answer["steps"] for row in step["checks"] if not step["lost"]]
+    rates = [step for step in answer["steps"] if step["kind"] == "rate"]
+    judged = [row for step in rates for row in step["checks"] if not (step["lost"] and row["passed"])]
     rows = [untrusted(f"rule {rule}{_broken(rule, judged)}", limit=200) for rule in answer["rules"]]
     rows += [untrusted(f"rule {rule}: not judged (simulated)", "dim", limit=200) for rule in answer["not_judged"]]
     return Group(*rows)

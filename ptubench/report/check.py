@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ptubench.report import judged
-from ptubench.report.checks import failing
+from ptubench.report.checks import closing
 from ptubench.report.compare import signed
 from ptubench.report.latency import in_unit
 from ptubench.report.text import Encodable, badge, clean, untrusted
@@ -37,7 +37,7 @@ def render(document: Document) -> RenderableType:
     parts: list[RenderableType] = [title, Text(), _runs(runs, baseline), Text(), _rules(rules)]
     parts += [Text(), _held(held)] if held else []
     parts += [part for part in (_by_run(document["checks"]), _notes(document)) if part is not None]
-    return Encodable(Group(*parts, Text(), failing(document["checks"]) or _passed(document)))
+    return Encodable(Group(*parts, Text(), closing(document)))
 
 
 def _runs(runs: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]]) -> Table:
@@ -142,13 +142,3 @@ def _notes(document: Document) -> RenderableType | None:
     for note in notes:
         grid.add_row(Text("-"), untrusted(note, limit=400))
     return Group(Text(), Text("Notes", style="bold"), grid)
-
-
-def _passed(document: Document) -> Text:
-    """The last line where nothing failed."""
-    count = len(document["checks"])
-    text = Text(f"{'all ' if count > 1 else ''}{count} check{'s' if count > 1 else ''} passed", style="bold green")
-    if document["verdict"] != "valid":
-        style = _VERDICT_STYLES[document["verdict"]]
-        text.append(f", but the measurement is {document['verdict']}", style=style)
-    return text

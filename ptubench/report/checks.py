@@ -1,6 +1,6 @@
-"""The rules that failed: what stands last on the screen of `run` and `check`, so that nobody has to look for it.
+"""What stands last on the screen of `run` and `check`: the rules that failed, and what else decides the exit code.
 
-In: rows of a summary's `checks` or of a check document's. Words first, colour beside them.
+In: a check document, or rows of a summary's `checks`. Words first, colour beside them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,22 @@ from rich.text import Text
 
 from ptubench.report import judged
 from ptubench.report.text import Encodable, untrusted
+
+
+def closing(document: Mapping[str, Any]) -> RenderableType:
+    """The rules that failed, or that none did; last what ends the command whatever they say."""
+    rows, ending = document["checks"], judged.ending(document)
+    failed, count = failing(rows), len(rows)
+    if failed is not None and ending is None:
+        return failed
+    said = Text()
+    if failed is None:
+        said.append(f"{'all ' if count > 1 else ''}{count} check{'s' if count > 1 else ''} passed", style="bold green")
+    if ending is not None:
+        said.append("but " if failed is not None else ", but ").append_text(untrusted(ending[1], "bold red", limit=200))
+    elif document["verdict"] != "valid":
+        said.append(f", but the measurement is {document['verdict']}", style="yellow")
+    return Encodable(said if failed is None else Group(failed, said))
 
 
 def failing(rows: Sequence[Mapping[str, Any]]) -> RenderableType | None:

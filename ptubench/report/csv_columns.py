@@ -175,7 +175,7 @@ ATTEMPTS = (
 TIMELINE = (
     *_RUN,
     Column("t_s", "s", "where the step begins", _step("t_s")),
-    Column("at", "UTC", "the same", lambda step, of: of.utc(step["t_s"])),
+    Column("begins_at", "UTC", "the same", lambda step, of: of.utc(step["t_s"])),
     Column("width_s", "s", "its length: 1, or more where the run took over 15 minutes", _step("width_s")),
     Column("in_window", "", "whether it lies wholly in the window", _step_in_window),
     Column("offered", "calls", "due", _step("offered")),

@@ -65,10 +65,11 @@ def within(text: str, most: int) -> str:
 
 
 def annotations(document: Mapping[str, Any]) -> list[str]:
-    """A line for each rule that does not hold, and one for a verdict that is not `valid`."""
+    """A line for each rule that does not hold, and one for a run that is no whole measurement or not `valid`."""
     where = "" if all(run["kind"] == "real" for run in document["runs"]) else " (SIMULATED)"
     failed = [row for row in document["checks"] if not row["passed"]]
-    room = MOST_ANNOTATIONS - (document["verdict"] != "valid")
+    first = _of_the_whole(document, where)
+    room = MOST_ANNOTATIONS - len(first)
     lines = [
         _command("error", f"ptubench{where}: {clean(row['rule'], 120)}", judged.sentence(row)) for row in failed[:room]
     ]
@@ -76,7 +77,7 @@ def annotations(document: Mapping[str, Any]) -> list[str]:
         lines[-1] = _command(
             "error", f"ptubench{where}", f"{len(failed) - room + 1} more checks failed, see the summary"
         )
-    return [*_of_verdict(document, where), *lines]
+    return [*first, *lines]
 
 
 def refused(message: str) -> str:
@@ -84,12 +85,14 @@ def refused(message: str) -> str:
     return _command("error", "ptubench", message)
 
 
-def _of_verdict(document: Mapping[str, Any], where: str) -> list[str]:
-    if document["verdict"] == "valid":
+def _of_the_whole(document: Mapping[str, Any], where: str) -> list[str]:
+    """At most one line: what ends the command whatever the rules say, or else a verdict that is not `valid`."""
+    ending, verdict = judged.ending(document), document["verdict"]
+    if ending is None and verdict == "valid":
         return []
-    level = "error" if document["exit_code"] == 4 else "warning"
+    said = f"the measurement is {verdict}" if ending is None else clean(ending[1], 200)
     reasons = dict.fromkeys(reason["text"] for run in document["runs"] for reason in run["reasons"])
-    return [_command(level, f"ptubench{where}: the measurement is {document['verdict']}", "; ".join(reasons))]
+    return [_command("warning" if ending is None else "error", f"ptubench{where}: {said}", "; ".join(reasons))]
 
 
 def _command(level: str, title: str, message: str) -> str:

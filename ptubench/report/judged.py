@@ -7,10 +7,29 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ptubench.errors import Exit
 from ptubench.report.latency import in_unit
-from ptubench.units import number_text, seconds_text
+from ptubench.units import duration_text, number_text, seconds_text
 
 Check = Mapping[str, Any]
+Document = Mapping[str, Any]
+
+_ENDED = {"aborted": "stopped at once"}
+
+
+def ending(document: Document) -> tuple[str, str] | None:
+    """What ends the command whatever the rules say: a word for it, and a sentence; None where nothing does."""
+    if document["exit_code"] in (0, 3):
+        return None
+    partial = next((run for run in document["runs"] if run["ended"] != "completed" and not run["by_rule"]), None)
+    if partial is not None:
+        lasted, planned = (duration_text(round(partial[name])) for name in ("lasted_s", "planned_s"))
+        ended = partial["ended"]
+        return ended, f"the run was {_ENDED.get(ended, ended)} after {lasted} of {planned}: no whole measurement"
+    if document["exit_code"] == Exit.STOPPED:
+        return "stopped", f"stopped after run {len(document['runs'])}, before all runs that were asked for were made"
+    way = "do not use its numbers" if document["verdict"] == "invalid" else "--strict takes no such"
+    return document["verdict"], f"the measurement is {document['verdict']}, {way}"
 
 
 def measured(check: Check) -> str:

@@ -49,7 +49,7 @@ def refused(message: str, kind: str) -> str:
         message: one sentence.
         kind: a word for the error, such as `TargetRefused`.
     """
-    suite = _suite("ptubench", None)
+    suite = _suite("ptubench", datetime.now(UTC).isoformat())
     ET.SubElement(suite, "properties")
     _fault(_case(suite, "ptubench", "verdict"), "error", kind, message)
     return _document(suite, [])
@@ -84,13 +84,12 @@ def _case(suite: ET.Element, classname: str, name: str) -> ET.Element:
 
 def _verdict(case: ET.Element, document: Document) -> None:
     """The case that holds unless the numbers must not be used, or the run was stopped."""
-    verdict, runs = document["verdict"], document["runs"]
-    if document["exit_code"] in (0, 3) and verdict != "invalid":
+    ending = judged.ending(document)
+    if ending is None:
         return
-    reasons = [reason["text"] for run in runs for reason in run["reasons"]]
-    ended = [f"the run ended: {run['ended']}" for run in runs if run["ended"] != "completed"]
-    said = "; ".join(dict.fromkeys([*ended, *reasons])) or "no reason was recorded"
-    _fault(case, "error", verdict, f"the measurement is {verdict}: {said}")
+    kind, said = ending
+    reasons = dict.fromkeys(reason["text"] for run in document["runs"] for reason in run["reasons"])
+    _fault(case, "error", kind, "; ".join([said, *reasons]))
 
 
 def _fault(case: ET.Element, tag: str, kind: str, said: str) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 import msgspec
 
+from ptubench.analysis.names import DISTRIBUTIONS
 from ptubench.gate.document import of_summary
 from ptubench.report import judged, words
 from ptubench.report.latency import answered, cell, headline, in_unit
+from ptubench.report.table import OUTCOMES
 from ptubench.report.text import clean
 from ptubench.units import duration_text, number_text, share_text
 from ptubench.workload.model import Workload
@@ -25,11 +27,11 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", _NO_WIDTH: "&#8203;"}
 _SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|^(?=[#+=-])|^\d+(?=[.)])")
 _LINKED = re.compile(r"(?<=[@#])(?=\w)|(?<=:)(?=//|[\w+-]+(?::|$))|(?<=www)(?=\.)|(?<=GH)(?=-\d)", re.IGNORECASE)
 """Where GitHub makes a link, a mention or an emoji of plain text."""
+_STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 _PERCENTILES = ("p50", "p90", "p95", "p99")
 _LATENCIES = ("ttft_scheduled", "e2e", "e2e_scheduled", "tbt", "tps")
 _SHOWN = 50
 """Rows of a table whose length others decide."""
-_OUTCOMES = ("ok", "throttled", "failed", "cut", "dropped", "unsent", "retried", "diverted", "spilled", "gave_up")
 _ALWAYS = ("ok", "throttled", "failed")
 _UTILIZATIONS = ("estimated", "monitor", "simulated")
 
@@ -77,13 +79,11 @@ def _title(document: Document) -> str:
     name = f"{escaped(document['runs'][0]['workload'], 50)}{' (SIMULATED)' if simulated else ''}"
     rows = document["checks"]
     failed = sum(not row["passed"] for row in rows)
-    if document["verdict"] == "invalid":
-        return f"❌ {name}: the measurement is invalid, do not use its numbers"
+    ending = judged.ending(document)
+    if ending is not None:
+        return f"❌ {name}: {escaped(ending[1], 200)}"
     if failed:
         return f"❌ {name}: {failed} of {_counted(len(rows), 'check')} failed"
-    if document["exit_code"]:
-        ended = next((run["ended"] for run in document["runs"] if run["ended"] != "completed"), None)
-        return f"❌ {name}: {escaped(ended or document['verdict'])}"
     return f"✅ {name}: {'the check holds' if len(rows) == 1 else f'all {len(rows)} checks hold'}"
 
 
@@ -101,11 +101,17 @@ def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
             escaped(run["target"].get("deployment")),
             f"{run['requests']:,}",
             _verdict(run),
-            f"{escaped(run['started_at'][:19].replace('T', ' '))} UTC",
+            f"{_moment(run['started_at'])} UTC",
         )
         for run in runs
     ]
     return _table(("run", "", "model", "deployment", "calls-", "verdict", "begun"), rows)
+
+
+def _moment(text: str) -> str:
+    """A time stamp; what is one holds nothing that needs to be parted."""
+    told = text[:19].replace("T", " ")
+    return told if _STAMP.fullmatch(told) else escaped(told)
 
 
 def _kind(kind: str) -> str:
@@ -205,14 +211,16 @@ def _calls(metrics: Mapping[str, Any]) -> str:
     between = f"95 % interval {low} to {high}" if refused["ci95"] else ""
     rows = [
         ("offered", f"{offered:,}", "", number_text(rpm["offered"]), ""),
-        ("admitted", "", "", number_text(rpm["admitted"]), ""),
-        ("completed", "", "", number_text(rpm["completed"]), ""),
+        ("admitted", "", "", number_text(rpm["admitted"]), "neither answered 429 nor spilled"),
+        ("completed", "", "", number_text(rpm["completed"]), "ended in the window, also those due before it"),
         ("**refused**", f"**{refused['count']:,}**", f"**{share_text(refused['ratio'])}**", "", between),
     ]
-    for name in _OUTCOMES:
+    for name in OUTCOMES:
         if requests[name] or name in _ALWAYS:
             share = share_text(requests[name] / offered) if offered and requests[name] and name != "unsent" else ""
-            rows.append((name.replace("_", " "), f"{requests[name]:,}", share, "", ""))
+            rows.append(
+                (name.replace("_", " "), f"{requests[name]:,}", share, "", OUTCOMES[name][0] if requests[name] else "")
+            )
     if metrics["slo"]["ratio"] is not None:
         rows.append(("slo met", "", share_text(metrics["slo"]["ratio"]), "", ""))
     return _table(("", "count-", "share-", "per minute-", ""), rows)
@@ -223,9 +231,15 @@ def _latency(summary: Summary) -> str:
     metrics, first = summary["metrics"], headline(summary)
     names = [name for name in (first, *_LATENCIES) if metrics[name]["of"]]
     rows = [
-        (name, *(_cell(metrics[name], each) for each in _PERCENTILES), answered(metrics[name]).plain) for name in names
+        (
+            f"{name} {DISTRIBUTIONS[name].unit}" if DISTRIBUTIONS[name].unit != "s" else name,
+            *(_cell(metrics[name], each) for each in _PERCENTILES),
+            answered(metrics[name]).plain,
+            DISTRIBUTIONS[name].meaning,
+        )
+        for name in names
     ]
-    return _table(("", *(f"{each}-" for each in _PERCENTILES), "answered-"), rows)
+    return _table(("", *(f"{each}-" for each in _PERCENTILES), "answered-", ""), rows)
 
 
 def _cell(distribution: Mapping[str, Any], percentile: str) -> str:

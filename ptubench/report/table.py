@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ptubench import failures
-from ptubench.report import azure
+from ptubench.report import azure, judged
 from ptubench.report.heading import heading
 from ptubench.report.latency import Latency, headline, in_unit
 from ptubench.report.latency import cell as latency_cell
@@ -23,7 +23,7 @@ from ptubench.units import number_text, seconds_text, share_text
 
 Summary = Mapping[str, Any]
 
-_OUTCOMES = {
+OUTCOMES = {
     "ok": ("answered in full", "green"),
     "throttled": ("answered 429", "yellow"),
     "failed": ("by kind below", "red"),
@@ -38,6 +38,7 @@ _OUTCOMES = {
 _ALWAYS = ("ok", "throttled", "failed")
 _UTILIZATIONS = {"estimated": "", "monitor": "by Azure Monitor", "simulated": ""}
 _PEAKS = {"peak_minute": "busiest minute", "peak_level": "fullest bucket", "before": "before the load"}
+_REMARK = 24  # columns, however long the rules are
 _SHOWN_NAMES = 8
 """Finish reasons come from the server: a hostile one must not make the report long."""
 
@@ -104,7 +105,7 @@ def _add_outcomes(table: Table, metrics: Mapping[str, Any]) -> None:
     """What became of the offered requests; the first three always, since a zero there is news."""
     offered = metrics["requests"]["total"] - metrics["requests"]["unsent"]
     first_s = metrics["throttled"]["first_s"]
-    for name, (meaning, style) in _OUTCOMES.items():
+    for name, (meaning, style) in OUTCOMES.items():
         count = metrics["requests"][name]
         if count:
             when = f", the first at {seconds_text(first_s)}" if name == "throttled" and first_s is not None else ""
@@ -256,13 +257,14 @@ def _checks(summary: Summary) -> RenderableType | None:
     rows = summary["checks"]
     if not rows:
         return None
-    table = sheet("Checks", "measured", "")
-    table.add_column(style="dim", overflow="fold")
+    table = sheet("Checks", "measured", "95 % interval", "")
+    table.add_column(style="dim", overflow="fold", min_width=_REMARK if any(row["why"] for row in rows) else None)
     for row in rows:
         default = "the default, as no rule was given" if row["default"] else None
         table.add_row(
             untrusted(row["rule"], limit=44),
             Text(in_unit(row["measured"], row["unit"] or "count")),
+            Text(judged.interval(row) if row["unit"] else "", style="dim"),
             Text("PASS", style="bold green") if row["passed"] else Text("FAIL", style="bold red"),
             untrusted("; ".join(filter(None, (default, row["why"]))), limit=200),
         )

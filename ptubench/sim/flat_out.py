@@ -45,13 +45,13 @@ VOID_BELOW = 0.98
 _LIMIT = re.compile(rb'"max_(?:completion_)?tokens": ?(\d{1,6})')
 
 
-def main() -> None:
-    """Serve until stdin closes or SIGTERM comes; print the port first and the statistics last."""
+def main(make: "type[Server] | None" = None) -> None:
+    """Serve until stdin closes or SIGTERM comes; print the port first and the statistics last. `make`: another kind of server."""
     options = read_options()
     if options.cpu is not None:
         os.sched_setaffinity(0, {options.cpu})
     _raise_file_limit()
-    server = Server(ttft=options.ttft, tokens=options.tokens, rate=options.rate, name=options.name)
+    server = (make or Server)(ttft=options.ttft, tokens=options.tokens, rate=options.rate, name=options.name)
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
     signal.signal(signal.SIGINT, lambda *_: server.stop())
     port = server.listen(options.host, options.port, share=options.share)
@@ -215,7 +215,12 @@ class Server:
                 client, _ = self._listener.accept()
                 client.setblocking(False)
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                client = self.secured(client)
                 self._selector.register(client, selectors.EVENT_READ, Connection(client))
+
+    def secured(self, client: socket.socket) -> socket.socket:
+        """What a connection is spoken over: as it is, unless a subclass puts something around it."""
+        return client
 
     def _read(self, connection: Connection) -> None:
         """Take what came; answer when a request is whole."""

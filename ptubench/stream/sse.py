@@ -6,6 +6,8 @@ and other fields are passed over. Lines end with LF or CRLF; a lone CR is no lin
 
 MAX_EVENT = 32 * 2**20
 """Bytes; far above what any service sends."""
+_LINE = 48
+"""Bytes that a line takes beside its own: an event of a great many short ones may take no more memory than one long one."""
 
 
 class EventTooLarge(ValueError):
@@ -25,7 +27,7 @@ class Decoder:
         self._limit = limit
         self._line = bytearray()  # the line that has not ended
         self._data: list[bytes] = []  # lines of the event that has not ended
-        self._held = 0  # bytes in both
+        self._held = 0  # bytes that both take
         self._started = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
@@ -109,4 +111,4 @@ class Decoder:
         else:
             return
         self._data.append(data)
-        self._held += len(data) + 1
+        self._held += len(data) + _LINE

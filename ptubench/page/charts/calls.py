@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import numpy as np
+
 from ptubench.analysis import series
-from ptubench.analysis.columns import Ints, Run
-from ptubench.analysis.rates import Grid
+from ptubench.analysis.columns import Floats, Ints, Run
 from ptubench.analysis.requests import Requests
 from ptubench.page.charts import parts, steps
 from ptubench.page.charts.model import Cell, Chart
@@ -28,8 +29,8 @@ def calls(run: Run, requests: Requests, *, clock: Clock, window: tuple[float, fl
     """Attempts a minute by what became of them, and what was offered; None where nothing was."""
     if not len(requests):
         return None
-    found = series.calls(run, requests, finished=finished)
-    grid = found.grid
+    found = series.calls(run, requests, load_end=window[1], finished=finished)
+    edges = found.edges
     # Without a 429 its legend says so.
     stack = [(look, found.sent[name]) for name, look in _SENT.items() if found.sent[name].any() or name == "throttled"]
     stack += [(_DROPPED, found.dropped)] if found.dropped.any() else []
@@ -39,14 +40,14 @@ def calls(run: Run, requests: Requests, *, clock: Clock, window: tuple[float, fl
     columns |= {look.title: counts for look, counts in stack}
     rows: list[tuple[Cell, ...]] = [
         (clock.text(start), *(int(counts[step]) for counts in columns.values()))
-        for step, start in enumerate(steps.starts(grid))
+        for step, start in enumerate(edges[:-1].tolist())
     ]
     return Chart(
         name="calls",
         title="Calls over time",
         description=_said(found, len(requests), finished),
         figure=parts.figure(
-            [*(_bars(grid, clock, *one) for one in stack), *(_levels(grid, clock, *one) for one in over)],
+            [*(_bars(edges, clock, *one) for one in stack), *(_levels(edges, clock, *one) for one in over)],
             xaxis=clock.axis(0.0, finished),
             yaxis=parts.axis("calls per minute", rangemode="tozero"),
             hovermode="x unified",
@@ -55,7 +56,8 @@ def calls(run: Run, requests: Requests, *, clock: Clock, window: tuple[float, fl
         header=("from (UTC)", *columns),
         rows=parts.thinned(rows),
         note=parts.sentences(
-            f"Each bar is {duration_text(grid.width)}, as a rate per minute; in brackets and in the table the calls themselves.",
+            f"Each bar is {duration_text(found.width)}, the last one up to the end of the load, as a rate per minute; in brackets and in "
+            "the table the calls themselves.",
             "Bars are attempts by the time they were sent, so that retries stand above what was offered.",
             parts.window_note(window, finished),
             parts.thinned_note(rows),
@@ -63,14 +65,14 @@ def calls(run: Run, requests: Requests, *, clock: Clock, window: tuple[float, fl
     )
 
 
-def _bars(grid: Grid, clock: Clock, look: Look, counts: Ints) -> dict[str, Any]:
-    x = [clock.at(start) for start in steps.starts(grid)]
-    drawn = steps.bars(x, counts * (60 / grid.width), look, _HOVER, width=grid.width, begin=True)
+def _bars(edges: Floats, clock: Clock, look: Look, counts: Ints) -> dict[str, Any]:
+    widths = np.diff(edges)
+    drawn = steps.bars(clock.all_at(edges[:-1] + widths / 2), counts * 60 / widths, look, _HOVER, widths=widths)
     return drawn | {"customdata": counts.tolist()}
 
 
-def _levels(grid: Grid, clock: Clock, look: Look, counts: Ints, dash: str) -> dict[str, Any]:
-    drawn = steps.levels(grid, clock, counts * (60 / grid.width), look, _HOVER, dash=dash)
+def _levels(edges: Floats, clock: Clock, look: Look, counts: Ints, dash: str) -> dict[str, Any]:
+    drawn = steps.levels(edges, clock, counts * 60 / np.diff(edges), look, _HOVER, dash=dash)
     return drawn | {"customdata": [*counts.tolist(), int(counts[-1])]}
 
 
@@ -79,5 +81,5 @@ def _said(found: series.Calls, offered: int, finished: float) -> str:
     answered = f"{parts.count_text(refused, 'attempt')} answered 429" if refused else "no 429"
     return (
         f"{parts.count_text(offered)} offered over {duration_text(round(finished))}, {answered}; calls per minute by what became "
-        f"of them, in steps of {duration_text(found.grid.width)}."
+        f"of them, in steps of {duration_text(found.width)}."
     )

@@ -10,6 +10,8 @@ from ptubench.units import number_text, share_text
 
 Row = Mapping[str, Any]
 
+_HIDDEN = 0.04
+"""Share of the axis that a mark covers."""
 _NARROW = 0.2
 """Rates at most so far from the answer are in the first view, as a share of it."""
 _LATENCIES = {
@@ -47,6 +49,7 @@ def _refused(answer: Mapping[str, Any], steps: Sequence[Row]) -> Chart:
         data.append(parts.level(limit, (min(rates), max(rates)), f"limit {parts.percent(limit)}"))
     shapes, annotations = _answered(answer)
     rows = sorted(steps, key=lambda step: float(step["rate"]))
+    highest = max(_ratio(step)[2] or 0.0 for step in steps)
     return Chart(
         name="capacity",
         title="Refused ratio against call rate",
@@ -63,11 +66,14 @@ def _refused(answer: Mapping[str, Any], steps: Sequence[Row]) -> Chart:
         header=("calls/min", "refused", "95 % low", "95 % high", "calls offered", "outcome", "verdict"),
         rows=[_cells(step) for step in rows],
         note=parts.sentences(
-            "Bars: 95 % intervals of each step; the answer comes from the curve through all of them."
+            "Bars: 95 % intervals of each step; the answer is where the curve through all of them crosses the limit."
             if fit is not None
             else "Bars: 95 % intervals of each step.",
             "A lost step was ended early, as soon as it could not pass any more: its ratio is that until then."
             if _any(steps, "lost")
+            else "",
+            "Where next to nothing was refused, the interval is smaller than its mark."
+            if any((_ratio(step)[2] or 1.0) < _HIDDEN * highest for step in steps)
             else "",
         ),
     )

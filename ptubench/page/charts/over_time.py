@@ -38,7 +38,7 @@ def over_time(
     values, due = values[defined], requests.scheduled[defined]
     title = NAMES[name]
     answered = np.isfinite(values)
-    sliced = {at: series.slices(values, due, at, load_end=window[1]) for at in _PERCENTILES}
+    sliced = {at: series.slices(values, due, at, window=window) for at in _PERCENTILES}
     data, thinned = [], ""
     if answered.any():
         dots, thinned = _dots(clock, due[answered], values[answered], title)
@@ -158,7 +158,9 @@ def _row(clock: Clock, name: str, one: Slice) -> tuple[Cell, ...]:
 def _width_said(name: str, of: Sequence[Slice]) -> str:
     if not any(one.value is not None for one in of):
         return f"{name} is not shown: no slice has the {NEEDED[name]} calls that it needs."
-    return f"{name}: slices of {duration_text(of[0].end - of[0].start)}."
+    lacking = sum(not one.enough for one in of)
+    where = f", {lacking} of {len(of)} with too few calls" if lacking else ""
+    return f"{name}: slices of {duration_text(round(of[0].end - of[0].start, 1))} of the window{where}."
 
 
 def _over_time_said(title: str, name: str, sliced: Mapping[str, Sequence[Slice]], size: int, lost: int) -> str:
@@ -166,7 +168,10 @@ def _over_time_said(title: str, name: str, sliced: Mapping[str, Sequence[Slice]]
     for at, of in sliced.items():
         values = [one.value for one in of if one.value is not None]
         if values:
-            said.append(f"{at} between {seconds_text(min(values))} and {seconds_text(max(values))}")
+            where = "" if len(values) == len(of) else f" in the {len(values)} of {len(of)} slices that tell it"
+            least, most = (seconds_text(end) for end in (min(values), max(values)))
+            between = least if least == most else f"between {least} and {most}"
+            said.append(f"{at} {between}{where}")
     never = f", {number_text(lost)} of them never answered" if lost else ""
     shown = f": {'; '.join(said)}" if said else ""
     return f"{title}, {MEANINGS[name]}, of {parts.count_text(size)} by the time they were due{never}{shown}."

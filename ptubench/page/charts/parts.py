@@ -30,6 +30,8 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
 SHADE = "rgba(128,128,128,0.14)"
 MOST_ROWS = 240
 """Of a chart's table."""
+_ROOM, _ROOM_ON_A_PHONE = 0.06, 0.2
+"""Share of an axis from which a phase has room for its name."""
 _A_DAY = 86_400.0
 _LAST_YEAR = 253_402_214_400.0  # 9999-12-31, UTC
 
@@ -236,7 +238,7 @@ def phases(clock: Clock, window: tuple[float, float], finished: float) -> dict[s
     parts = [("warm-up", 0.0, window[0]), ("drain", window[1], finished)]
     # A name needs room.
     shown = [(name, low, high) for name, low, high in parts if high > low]
-    named = [(name, low, high) for name, low, high in shown if high - low > 0.06 * finished]
+    named = [(name, low, high) for name, low, high in shown if high - low > _ROOM * finished]
     return {
         "shapes": [
             {
@@ -255,6 +257,8 @@ def phases(clock: Clock, window: tuple[float, float], finished: float) -> dict[s
         ],
         "annotations": [
             label(name, xref="x", x=clock.at((low + high) / 2), yref="paper", y=1, yanchor="top")
+            # So the page knows which to leave out on a phone.
+            | {"name": "phase" if high - low > _ROOM_ON_A_PHONE * finished else "short-phase"}
             for name, low, high in named
         ],
     }

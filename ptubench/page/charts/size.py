@@ -32,6 +32,11 @@ def of_size(answer: Mapping[str, Any]) -> list[Chart]:
     count = parts.count_text(len(answer["sizes"]), "size")
     money = answer["money"]
     dated = f"{money['prices']} of {money['dated']}, type {answer['type']}"
+    idle = (
+        "None of these sizes refused a call, so that no chart shows refusals: a bucket that begins empty absorbs a short overload, not a lasting one."
+        if none_refuses(answer)
+        else ""
+    )
     other = "The depth of the bucket is not published: each of the others is drawn too." if _varied(answer) else ""
     charts = [
         _chart(
@@ -52,6 +57,7 @@ def of_size(answer: Mapping[str, Any]) -> list[Chart]:
             description=f"{said}. How much of each of {count} the busiest minute uses, {_BY[answer['by']]}.",
             yaxis=parts.share_axis("used in the busiest minute"),
             limit=(assumed["headroom"], "may be used"),
+            note=idle,
         ),
         _chart(
             answer,
@@ -99,6 +105,7 @@ def _chart(
         ),
         header=("PTU", *_COLUMNS[name], "verdict"),
         rows=[(size["ptu"], *_cells(name, size), _verdict(answer, size)) for size in answer["sizes"]],
+        reckoned=name == "size-cost",
         note=parts.sentences("" if best is None else "Dotted: the recommended size.", note),
     )
 
@@ -106,7 +113,7 @@ def _chart(
 def _refused(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What each size refuses, at the assumed depth with its interval, and at the others."""
     rows = [size for size in answer["sizes"] if told(size, "metrics", "refused", "ratio") is not None]
-    if not rows:
+    if not rows or none_refuses(answer):
         return []
     values = [size["metrics"]["refused"]["ratio"] for size in rows]
     bounds = [told(size, "metrics", "refused", "ci95") or [value] * 2 for size, value in zip(rows, values, strict=True)]
@@ -132,6 +139,13 @@ def _refused(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
             | {"hovertemplate": f"%{{x:,}} PTU: %{{y:.3~%}} refused<extra>bucket of {duration_text(other)}</extra>"}
         )
     return traces
+
+
+def none_refuses(answer: Mapping[str, Any]) -> bool:
+    """Whether none of the sizes refused a call, at any depth: nothing to draw."""
+    ratios = [told(size, "metrics", "refused", "ratio") for size in answer["sizes"]]
+    ratios += [row["refused_ratio"] for row in answer["depths"]]
+    return any(ratio is not None for ratio in ratios) and not any(ratios)
 
 
 def _varied(answer: Mapping[str, Any]) -> dict[float, list[Row]]:
@@ -178,12 +192,21 @@ def _cost(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
             traces.append(
                 trace | {"hovertemplate": f"%{{x:,}} PTU: {currency} %{{y:,.0f}} per month<extra>{title}</extra>"}
             )
-    whole = told(answer, "money", "month", "pay_as_you_go")
-    if isinstance(whole, int | float) and traces:
+    title, whole = _pay_as_you_go(answer["money"])
+    if whole is not None and traces:
         sizes = [size["ptu"] for size in answer["sizes"]]
-        trace = _line("pay as you go", Style(ORANGE, "dashdot", "x"), sizes, [whole] * len(sizes))
-        traces.append(trace | {"hovertemplate": f"pay as you go: {currency} %{{y:,.0f}} per month<extra></extra>"})
+        trace = _line(title, Style(ORANGE, "dashdot", "x"), sizes, [whole] * len(sizes))
+        traces.append(trace | {"hovertemplate": f"{title}: {currency} %{{y:,.0f}} per month<extra></extra>"})
     return traces
+
+
+def _pay_as_you_go(money: Mapping[str, Any]) -> tuple[str, float | None]:
+    """What a month of tokens costs, and for how many hours of the load: those that were asked about, or all that it has."""
+    hour, month = money["pay_as_you_go"]["per_hour"], money["month"]
+    if month is not None:
+        return f"pay-as-you-go, {number_text(month['hours'])} h of this load", month["pay_as_you_go"]
+    hours = money["hours_of_a_month"]
+    return f"pay-as-you-go, all {number_text(hours)} h of a month", None if hour is None else hour * hours
 
 
 def _line(title: str, style: Style, sizes: Sequence[Any], values: Sequence[Any]) -> dict[str, Any]:

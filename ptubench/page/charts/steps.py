@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from ptubench.analysis.columns import Floats
 from ptubench.analysis.rates import Grid
 from ptubench.page.charts import parts
 from ptubench.page.charts.parts import Clock
@@ -25,24 +26,23 @@ def end(grid: Grid) -> float:
     return grid.start + grid.width * grid.bins
 
 
-def bars(x: list[float], values: Any, look: Look, hover: str, *, width: float, begin: bool) -> dict[str, Any]:
+def bars(x: list[float], values: Any, look: Look, hover: str, *, widths: Floats) -> dict[str, Any]:
     """A bar for each step.
 
     Args:
-        x: milliseconds since the epoch, of each step.
+        x: milliseconds since the epoch, of the middle of each step.
         values: their heights.
         look: how they are drawn.
         hover: what is said on hover.
-        width: seconds.
-        begin: whether `x` is where a step begins, and not its middle.
+        widths: of each, in seconds.
     """
     return {
         "type": "bar",
         "name": look.title,
         "x": x,
         "y": parts.numbers(values),
-        "width": width * 1000,
-        "offset": 0 if begin else -width * 500,
+        "width": parts.numbers(widths * 1000),
+        "offset": parts.numbers(widths * -500),
         "marker": {
             "color": look.color,
             "line": {"width": 0},
@@ -52,14 +52,14 @@ def bars(x: list[float], values: Any, look: Look, hover: str, *, width: float, b
     }
 
 
-def levels(grid: Grid, clock: Clock, values: Any, look: Look, hover: str, *, dash: str = "solid") -> dict[str, Any]:
+def levels(edges: Floats, clock: Clock, values: Any, look: Look, hover: str, *, dash: str = "solid") -> dict[str, Any]:
     """A line with a level for each step; the last one goes to its end."""
     held = parts.numbers(values)
     return {
         "type": "scatter",
         "mode": "lines",
         "name": look.title,
-        "x": [clock.at(at) for at in (*starts(grid), end(grid))],
+        "x": clock.all_at(edges),
         "y": [*held, held[-1]],
         "line": parts.line(look.color, dash, 2, shape="hv"),
         "hovertemplate": f"{hover}<extra>{look.title}</extra>",

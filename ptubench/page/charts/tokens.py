@@ -82,7 +82,7 @@ def _data(
         data = [_total(x, np.sum(list(amounts.values()), axis=0)[kept])]
     else:
         data = [
-            steps.bars(x, values, _CHARGED[name], "%{y:,.0f}/min", width=found.grid.width, begin=False)
+            steps.bars(x, values, _CHARGED[name], "%{y:,.0f}/min", widths=np.full(len(x), found.grid.width))
             for name, values in amounts.items()
         ]
     if found.simulated:
