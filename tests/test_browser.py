@@ -209,6 +209,8 @@ def test_on_paper_charts_are_whole_and_the_page_is_white(tab, pages):
         "[...document.querySelectorAll('.plot')].every((plot) => plot.clientHeight >= plot.querySelector('.main-svg').clientHeight)"
     )
     assert tab.run("getComputedStyle(document.querySelector('.top')).display") == "none"
+    # A head is repeated on the next page only where no grid is around the table.
+    assert tab.run("getComputedStyle(document.querySelector('.tables')).display") == "block"
 
     tab.prefer("dark")
     tab.run("window.dispatchEvent(new Event('afterprint'))")
@@ -246,3 +248,15 @@ def test_on_a_phone_nothing_sticks_out(tab, pages, name, width):
         "[...document.querySelectorAll('.plot')].every((plot) => plot.scrollWidth <= plot.parentElement.clientWidth)"
     )
     assert tab.events("Runtime.consoleAPICalled") == []
+
+
+def test_on_a_phone_a_table_that_goes_on_says_so_and_what_a_row_is_of_stays_in_sight(tab, pages):
+    tab.size(390, 800, mobile=True)
+    tab.open(pages["two"])
+    wide = "[...document.querySelectorAll('.tables .scroll')].find((table) => table.scrollWidth > table.clientWidth)"
+
+    assert tab.run(f"getComputedStyle({wide}).backgroundImage.includes('gradient')")
+    assert tab.run(
+        f"{wide}.scrollLeft = 60, {wide}.querySelector('tbody th').getBoundingClientRect().x"
+    ) == pytest.approx(tab.run(f"{wide}.getBoundingClientRect().x"), abs=2)
+    assert tab.run("document.getElementById('run-1-ttft-over-time').textContent.includes('warm-up')") is False

@@ -345,7 +345,7 @@ def test_before_a_rate_was_measured_there_is_no_chart():
 @pytest.mark.parametrize("simulation", [True, False])
 def test_sizes_are_drawn_with_what_they_refuse_and_cost(simulation):
     asked = ask(
-        SizeOptions(workload="chat", model="gpt-4.1", simulation=simulation, duration="2m", sizes="30,40,60"),
+        SizeOptions(workload="chat", model="gpt-4.1", simulation=simulation, duration="2m", sizes="15,40,60"),
         {},
         say=str,
     )
@@ -356,7 +356,7 @@ def test_sizes_are_drawn_with_what_they_refuse_and_cost(simulation):
     assert_sound(list(found.values()))
     assert list(found) == [*(["size-refused"] if simulation else []), "size-busiest", "size-cost"]
     assert paid["y"] == [size["cost"]["per_month"]["hour"] for size in answer["sizes"]]
-    assert [row[0] for row in found["size-cost"].rows] == [30, 40, 60]
+    assert [row[0] for row in found["size-cost"].rows] == [15, 40, 60]
 
 
 def test_without_sizes_there_is_no_chart():

@@ -172,3 +172,14 @@ def test_the_size_is_bounded_whatever_a_run_file_holds():
 
     assert len(markdown.of_check(long)) < 200_000
     assert "4,950 more are not shown" in markdown.of_check(long)
+
+
+def test_a_moment_is_written_as_it_is_and_figures_have_their_units_and_remarks():
+    summary = summarize(EXAMPLES / "demo.jsonl.gz")
+    rows = {line.split("|")[1].strip(): line for line in markdown.of_run(summary).splitlines() if line.startswith("|")}
+    told = summary["run"]["started_at"][:19].replace("T", " ")
+
+    assert f"| {told} UTC |" in markdown.of_run(summary)
+    assert rows["tps tokens/s"].endswith("| 1 / TBT of each answer |")
+    assert "neither answered 429 nor spilled" in rows["admitted"]
+    assert "also those due before it" in rows["completed"]

@@ -193,11 +193,12 @@ def test_a_page_begins_with_what_the_run_says_in_plain_sentences(tmp_path):
     lines = (*runs.steady(400), *(runs.throttled(400 + i, 20 + i / 10) for i in range(100)))
     run = run_file(tmp_path, *lines, runs.failed(600, 60.0))
     told = section(run, summary_of(run), name="run", title="run")
+    fast = "half began to answer within 100 ms and 95 of 100 within 100 ms (TTFT)"
+    whole = "half were answered in full within 1.00 s and 95 of 100 within 1.00 s (E2E)"
 
     assert told.short == [
         "Of 501 calls a minute, the deployment took 401: 72,000 normalized tokens a minute, 48.0 % of what is published for 50 PTU.",
-        "Of the calls that it took, half began to answer within 100 ms and 95 of 100 within 100 ms (TTFT); "
-        "half were answered in full within 1.00 s and 95 of 100 within 1.00 s (E2E).",
+        f"Of the calls that it took, {fast}; {whole}.",
         "It refused 20.0 % (429), one call in 5: whoever does not try again gets an error.",
         "0.20 % failed otherwise (broken_stream).",
         "50 PTU Global cost 50 USD an hour, or 13,000 a month where reserved for a month (list prices of 2026-11-22, used or not).",
@@ -404,10 +405,10 @@ def test_a_simulated_run_is_repeated_with_the_type_it_was_given_and_by_the_same_
 
 
 def test_what_had_been_simulated_by_somebody_is_said(tmp_path):
-    end = runs.end(simulated={"model": "gpt-4.1", "ptu": 200, "assumed": {"depth": 60.0}})
+    end = runs.end(simulated={"model": "gpt-4.1", "ptu": 200, "assumed": {"depth": 30.0, "latency": 0.25}})
     run = load(runs.write(tmp_path / "run.jsonl", runs.head(target=AZURE), *runs.steady(400), end))
 
-    assert "`ptubench simulate --model gpt-4.1 --ptu 200 --depth 60`" in repeat(run)[0].lead
+    assert "`ptubench simulate --model gpt-4.1 --ptu 200 --depth 30`" in repeat(run)[0].lead
     assert "(--faults)" in repeat(run)[0].lead
     assert facts_of(run)["Foreign traffic"] == "not known: the simulated deployment serves anybody"
     assert limits(run, summary_of(run))[0].startswith("A real deployment")

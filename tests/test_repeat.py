@@ -36,7 +36,7 @@ def heads(folder):
 
 
 def test_repeats_send_the_same_requests_with_other_texts_and_are_judged_as_one(tmp_path):
-    out, err = start(tmp_path, "--repeat", "2").communicate(timeout=60)
+    out, err = start(tmp_path, "--repeat", "2", "--markdown", "report.md").communicate(timeout=60)
     found, first_and_second = json.loads(out), heads(tmp_path)
 
     assert [run["ended"] for run in found["runs"]] == ["completed"] * 2, err
@@ -46,6 +46,7 @@ def test_repeats_send_the_same_requests_with_other_texts_and_are_judged_as_one(t
     assert {head.seed for head in first_and_second} == {0}
     assert all(f"run {number} of 2" in err for number in (1, 2))
     assert all(run["file"] in err for run in found["runs"])
+    assert (tmp_path / "report.md").read_text().count("### Latency") == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

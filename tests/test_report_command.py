@@ -241,3 +241,9 @@ def test_a_slim_file_that_can_be_no_baseline_is_warned_of(last, warned, call, tm
     assert said.code == 0
     assert ("warning: small.jsonl.gz: " in said.err) is (warned is not None)
     assert (warned or "") in said.err
+
+
+def test_a_page_that_was_written_is_said(call):
+    said = call("report", "one.jsonl", "--html", "page.html")
+
+    assert (said.code, said.out, said.err) == (0, "", "page: page.html\n")

@@ -29,7 +29,7 @@ from ptubench.engine.keys import Keys
 from ptubench.engine.messages import Config, Destination
 from ptubench.engine.reach import Aim
 from ptubench.engine.shard import Shard
-from ptubench.errors import TargetRefused, UsageError
+from ptubench.errors import MeasurementLost, TargetRefused, UsageError
 from ptubench.record import Attempt, Lost
 from ptubench.results import store
 from ptubench.sim.script import Pace
@@ -319,6 +319,16 @@ def test_no_scheduler_is_one_sentence(tmp_path, monkeypatch, capsys):
     assert len(said.splitlines()) == 1
 
 
+def test_a_listener_that_says_nothing_is_no_scheduler(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(engine_cluster, "_CONNECT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        code, said = command(tmp_path, monkeypatch, capsys, "--on", f"tcp://127.0.0.1:{silent.getsockname()[1]}")
+
+    assert code == 2
+    assert "no connection to a Dask scheduler there (" in said
+    assert len(said.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -382,6 +392,16 @@ def test_a_node_that_hangs_or_is_gone_keeps_nobody_waiting_and_is_told_from_the_
     assert type(gone) is OSError
     assert type(hangs) is TimeoutError
     assert well == "X"
+
+
+@pytest.mark.parametrize("fault", [TimeoutError(), OSError("the comm was closed")])
+def test_a_scheduler_that_is_lost_before_the_load_is_one_sentence(fault):
+    async def ask():
+        async with engine_cluster._answering(PATIENCE):
+            raise fault
+
+    with pytest.raises(MeasurementLost, match=r"^the Dask scheduler was lost before the load began; "):
+        asyncio.run(ask())
 
 
 def test_a_loopback_address_is_refused_where_a_node_is_another_machine():

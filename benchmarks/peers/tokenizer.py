@@ -1,6 +1,6 @@
 """A tokenizer of whole words in the form that aiperf and guidellm read: run by the Python of their environment.
 
-/tmp/ptubench-peers/aiperf/bin/python benchmarks/peers/tokenizer.py FOLDER
+ENVIRONMENT/bin/python benchmarks/peers/tokenizer.py FOLDER
 """
 
 import sys

@@ -67,15 +67,16 @@ async def remote(
     sending: list[asyncio.Task[None]] = []
     shards: list[Shard] = []
     try:
-        names = await _names(client, on, workload.max_in_flight)
-        token = secrets.token_hex(8)
-        for name in names:
-            shard = Shard(name, say)
-            await shard.open(client, token)
-            client.subscribe_topic(name, _told_of(shard))
-            shards.append(shard)
-            sending.append(asyncio.create_task(shard.send()))
-        await _begin(client, shards, _task(token, workload, aims, ca_file))
+        async with _answering(2 * _BEGIN):
+            names = await _names(client, on, workload.max_in_flight)
+            token = secrets.token_hex(8)
+            for name in names:
+                shard = Shard(name, say)
+                await shard.open(client, token)
+                client.subscribe_topic(name, _told_of(shard))
+                shards.append(shard)
+                sending.append(asyncio.create_task(shard.send()))
+            await _begin(client, shards, _task(token, workload, aims, ca_file))
         _check(shards, aims)
         say(f"load is made on {len(shards)} nodes: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}")
         yield _team(client, shards)
@@ -92,6 +93,20 @@ async def remote(
             for shard in left:
                 shard.close()
         await client.close(timeout=_CLOSE)
+
+
+@contextlib.asynccontextmanager
+async def _answering(seconds: float) -> AsyncIterator[None]:
+    """What the scheduler is asked before the load; that it is lost, or takes longer than so many seconds, is one sentence.
+
+    Raises:
+        MeasurementLost: it is.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except OSError:  # a TimeoutError is one too
+        raise MeasurementLost("the Dask scheduler was lost before the load began; see its log, and run again") from None
 
 
 def _told_of(shard: Shard) -> Callable[[tuple[float, Any]], None]:
@@ -119,10 +134,12 @@ async def connect(on: str) -> distributed.Client:
     """
     client = distributed.Client(on, asynchronous=True, set_as_default=False, timeout=_CONNECT)
     try:
-        return await client
+        async with asyncio.timeout(2 * _CONNECT):  # its own does not hold where somebody listens and says nothing
+            return await client
     except BaseException as exc:
         with contextlib.suppress(Exception):
-            await client.close(timeout=_CLOSE)
+            async with asyncio.timeout(2 * _CLOSE):
+                await client.close(timeout=_CLOSE)
         if not isinstance(exc, Exception):  # a signal; else whatever answers there, it may be no scheduler at all
             raise
         said = shown((str(exc).splitlines() or [type(exc).__name__])[0], most=200)
@@ -258,7 +275,8 @@ def _team(client: distributed.Client, shards: list[Shard]) -> Team:
         return list(shards)
 
     async def nodes() -> tuple[record.Node, ...]:
-        ours = await node.scheduler_clock(client)
+        async with _answering(_CLOCKS):
+            ours = await node.scheduler_clock(client)
         readings = await asyncio.gather(*(shard.compare(ours) for shard in shards), return_exceptions=True)
         found = []
         for number, (shard, reading) in enumerate(zip(shards, readings, strict=True)):

@@ -123,7 +123,11 @@ def size_tiles(answer: Answer) -> list[Tile]:
     found = [Tile(label="Recommended", value=f"{size['ptu']:,} PTU", detail=str(answer["type"]), tone="good")]
     used = (size["metrics"].get("utilization") or {}).get("simulated") or size["formula"]
     found.append(
-        Tile(label="Busiest minute", value=share_text(used["peak_minute"]), detail=f"mean {share_text(used['mean'])}")
+        Tile(
+            label="Busiest minute",
+            value=share_text(used["peak_minute"]),
+            detail=f"of the PTUs; mean {share_text(used['mean'])}",
+        )
     )
     refused = (size["metrics"].get("refused") or {}).get("ratio")
     if refused is not None:
@@ -131,8 +135,8 @@ def size_tiles(answer: Answer) -> list[Tile]:
     month = ((size["cost"] or {}).get("per_month") or {}).get("month")
     money = answer["money"]
     if month is not None:
-        value = f"{number_text(round(month))} {money['currency']}"
-        found.append(Tile(label="Cost", value=value, detail="a month, reserved for one month at a time"))
+        label = f"Cost, {money['currency']}"
+        found.append(Tile(label=label, value=number_text(round(month)), detail="for a month, reserved for a month"))
     return [*found, *_pay_as_you_go(money)]
 
 
@@ -142,14 +146,13 @@ def _pay_as_you_go(money: Mapping[str, Any]) -> list[Tile]:
     if hour is None:
         return []
     if month is None:
-        value, detail = f"{number_text(hour)} {money['currency']}", "for an hour of this load"
+        value, detail = number_text(hour), "for an hour of this load"
     else:
-        value = f"{number_text(round(month['pay_as_you_go']))} {money['currency']}"
+        value = number_text(round(month["pay_as_you_go"]))
         cheapest = (month["cheapest"] or {}).get("plan") == "pay_as_you_go"
-        detail = (
-            f"a month of {number_text(month['hours'])} hours of this load{': the cheapest way' if cheapest else ''}"
-        )
-    return [Tile(label="Pay-as-you-go", value=value, detail=detail)]
+        hours = f"for a month of {number_text(month['hours'])} hours of this load"
+        detail = f"{hours}: the cheapest way" if cheapest else hours
+    return [Tile(label=f"Pay-as-you-go, {money['currency']}", value=value, detail=detail)]
 
 
 def _capacity_tiles(answer: Answer) -> list[Tile]:

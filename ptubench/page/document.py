@@ -22,7 +22,7 @@ from ptubench.page.model import Page, Section
 
 _NEEDED = ("plotly", "jinja2")
 _FIGURES = re.compile(r"(?<=\d) (?=(?:%|ms|s|µs|PTU|USD|tokens)(?!\w))")
-_NAMES = re.compile(r"`([^`]{1,80})`|(?<![\w-])(--[a-z][a-z0-9-]*)")
+_NAMES = re.compile(r"`([^`]{1,200})`|(?<![\w-])(--[a-z][a-z0-9-]*)")
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&'\u2028\u2029\x7f"}
 
 

@@ -22,7 +22,6 @@ from ptubench.workload.model import Workload
 
 _USUAL_KEYS = ("AZURE_OPENAI_API_KEY", "OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN")
 _SWITCHES = {True: "on", False: "off"}
-_SIMULATES = ("model", "ptu", *ASSUMED)
 _AS_TEXT = {"model": "--model", "ptu": "--ptu", "type": "--type", "ratio": "--ratio", "tpm_per_ptu": "--tpm-per-ptu"}
 
 
@@ -37,7 +36,11 @@ def repeat(run: Run) -> list[Snippet]:
         and run.end.simulated is not None
         and not isinstance(run.head.target.get("simulate"), Mapping)
     ):
-        needs.append(_start_first(run.end.simulated))
+        first = _served(run.end.simulated)
+        needs.append(
+            f"The target was a simulated deployment that somebody had started; start its like first: `{first}`. Which faults it was told to "
+            "make (--faults), and its seed, the run file does not know."
+        )
     if run.head.target.get("key_env"):
         needs.append(f"The key is read from {run.head.target['key_env']}.")
     needs.append(
@@ -65,20 +68,20 @@ def search(answer: Mapping[str, Any]) -> list[Snippet]:
     ]
 
 
-def _start_first(simulated: Mapping[str, Any]) -> str:
-    """How to start the like of a simulated deployment that served, as far as it told what it is."""
+def _served(simulated: Mapping[str, Any]) -> str:
+    """The command that starts the like of a simulated deployment that somebody had started, as far as that told what it is."""
     assumed = simulated.get("assumed")
-    told = {"model": simulated.get("model"), "ptu": simulated.get("ptu")} | dict(
-        assumed if isinstance(assumed, Mapping) else {}
-    )
-    served = " ".join(
-        f"--{name.replace('_', '-')} {shlex.quote(_text(value))}"
-        for name, value in told.items()
-        if name in _SIMULATES and value is not None
-    )
-    return (
-        f"The target was a simulated deployment that somebody had started; start its like first: `ptubench simulate {served}`. Which "
-        "faults it was told to make (--faults), and its seed, the run file does not know."
+    told = {"model": simulated.get("model"), "ptu": simulated.get("ptu")}
+    told |= {
+        name: value for name, value in dict(assumed if isinstance(assumed, Mapping) else {}).items() if name in ASSUMED
+    }
+    usual = {field.name: field.default for field in msgspec.structs.fields(SimOptions)}
+    said = {name: value for name, value in told.items() if value is not None and value != usual.get(name)}
+    return " ".join(
+        [
+            "ptubench simulate",
+            *(f"--{name.replace('_', '-')} {shlex.quote(_text(value))}" for name, value in said.items()),
+        ]
     )
 
 

@@ -4,6 +4,7 @@ Reads a run and its summary; every number shown stands in the summary.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from ptubench.analysis.columns import Run
@@ -12,7 +13,7 @@ from ptubench.page.charts.parts import count_text
 from ptubench.page.charts.run import of_run
 from ptubench.page.facts import facts, first_read
 from ptubench.page.limits import limits
-from ptubench.page.model import Banner, Kind, Listing, Section, Tile, Tone
+from ptubench.page.model import Banner, Kind, Listing, Section, Table, Tile, Tone
 from ptubench.page.repeat import repeat
 from ptubench.page.short import in_short, terms
 from ptubench.page.tables import tables
@@ -51,7 +52,7 @@ def section(run: Run, summary: Summary, *, name: str, title: str, prices: Prices
         short=in_short(summary, prices or shipped()),
         tiles=tiles(summary),
         terms=terms(summary),
-        first=tables([shown.get("checks")]),
+        first=[_answer_first(checks) for checks in tables([shown.get("checks")])],
         facts=facts(run, summary),
         listings=listings,
         snippets=repeat(run),
@@ -143,6 +144,21 @@ def _failed(summary: Summary) -> list[Tile]:
     said = [f"{count:,} {clean(kind, 30)}" for kind, count in kinds[:3]] or [count_text(failed["count"])]
     tone: Tone = "bad" if broken else "warn"
     return [Tile(label="Failed", value=share_text(failed["ratio"]), detail=", ".join(said), tone=tone)]
+
+
+def _answer_first(checks: Table) -> Table:
+    """The checks with PASS or FAIL beside the rule: where there is little room, that is what must be seen."""
+    columns = len(checks.header)
+    order = sorted(
+        range(columns), key=lambda place: (place > 0, any(row[place] not in ("PASS", "FAIL") for row in checks.rows))
+    )
+    return replace(
+        checks,
+        header=[checks.header[place] for place in order],
+        rows=[[row[place] for place in order] for row in checks.rows],
+        numbers=[checks.numbers[place] and place != order[1] for place in order],
+        tones=[[tones[place] for place in order] for tones in checks.tones],
+    )
 
 
 def sentences(texts: Iterable[object]) -> list[str]:

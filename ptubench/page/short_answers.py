@@ -59,20 +59,9 @@ def _money(answer: Answer) -> list[str]:
     if hour is None:
         return said
     if month is None:
-        least = {term: hours for term, hours in money["ptu"]["break_even_hours"].items() if hours is not None}
-        term = min(least, key=lambda term: float(least[term]), default=None)
-        if term is None:
-            said.append(f"Paying for the tokens instead costs {number_text(hour)} {currency} for an hour of this load.")
-        else:
-            than = (
-                "which is more hours than a month has"
-                if least[term] > money["hours_of_a_month"]
-                else "and PTUs less beyond that"
-            )
-            said.append(
-                f"Paying for the tokens instead (pay-as-you-go) costs {number_text(hour)} {currency} for an hour of this load: less than these "
-                f"PTUs {_TERMS[term]}, up to {number_text(round(least[term]))} such hours a month, {than}."
-            )
+        said.append(
+            f"Paying for the tokens instead (pay-as-you-go) costs {number_text(hour)} {currency} for an hour of this load{_even(money)}."
+        )
         return said
     said.append(
         f"Paying for the tokens instead (pay-as-you-go) costs {number_text(round(month['pay_as_you_go']))} {currency} for "
@@ -84,6 +73,18 @@ def _money(answer: Answer) -> list[str]:
             f"The cheapest of all ways is {_PLANS[cheapest['plan']]}{term}: {number_text(round(cheapest['total']))} {currency} a month."
         )
     return said
+
+
+def _even(money: Answer) -> str:
+    """From how many hours of the load on PTUs are the cheaper way, by the cheapest term."""
+    least = {term: hours for term, hours in money["ptu"]["break_even_hours"].items() if hours is not None}
+    term = min(least, key=lambda term: float(least[term]), default=None)
+    if term is None:
+        return ""
+    hours, most = least[term], money["hours_of_a_month"]
+    if hours > most:
+        return f": less than these PTUs however they are paid, even for all {most:g} hours of a month"
+    return f": more than these PTUs {_TERMS[term]} from {number_text(round(hours))} such hours a month on"
 
 
 def _stands_on(answer: Answer) -> list[str]:
@@ -123,9 +124,10 @@ def of_capacity(answer: Answer) -> list[str]:
         said.append("No rate is known that the target sustains under these rules.")
     else:
         size = f" of {answer['target']['ptu']:,} PTU" if answer["target"].get("ptu") else ""
+        how = "95 % interval " if result["by"] == "curve" else "between "
         said.append(
             f"The deployment{size} sustains {number_text(result['rpm'])} calls a minute of this workload under its rules "
-            f"({number_text(result['low'])} to {number_text(result['high'])})."
+            f"({how}{number_text(result['low'])} to {number_text(result['high'])})."
         )
         said.append(_crossed(answer))
     if found is not None and found["of_published"] is not None:
@@ -142,11 +144,11 @@ def _crossed(answer: Answer) -> str:
     rates = [step for step in answer["steps"] if step["kind"] == "rate"]
     above = [step["rate"] for step in rates if step["passed"] and step["rate"] > result["rpm"]]
     below = [step["rate"] for step in rates if not step["passed"] and step["rate"] < result["rpm"]]
-    said = "The rate is where the curve through all measured steps reaches the limit"
+    said = "The rate is where the curve through all measured steps crosses the limit."
     if not above and not below:
-        return f"{said}."
+        return said
     odd = [f"{number_text(rate)} passed" for rate in above] + [f"{number_text(rate)} did not" for rate in below]
-    return f"{said}, since near it chance decides whether a single step passes: {', '.join(odd)}."
+    return f"{said} Near it chance decides whether a single step passes: {', '.join(odd)}."
 
 
 def not_shown(answer: Answer) -> list[str]:

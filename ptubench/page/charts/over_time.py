@@ -68,7 +68,9 @@ def over_time(
         note=parts.sentences(
             thinned,
             *(_width_said(at, sliced[at]) for at in _PERCENTILES),
-            "A slice with too few calls, or whose percentile was never answered, is a gap.",
+            "A slice with too few calls, or whose percentile was never answered, is a gap."
+            if any(one.value is None for of in sliced.values() for one in of)
+            else "",
             above,
             parts.window_note(window, finished),
             parts.thinned_note(rows),
