@@ -8,7 +8,8 @@ demo: .venv/installed
 	$(BIN)/ptubench run demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'not alone' --numprocesses auto --maxprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m alone
 
 check: .venv/dev
 	$(BIN)/ruff format --check .

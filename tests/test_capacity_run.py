@@ -25,6 +25,8 @@ from ptubench.virtual.run import lines, play
 from running import calmly, environment
 from trials import trial
 
+pytestmark = pytest.mark.alone
+
 LONG_RUN = 77.5
 """Calls a minute of which gpt-4.1:50 with a depth of 10 s refuses 1 % in 24 hours (benchmarks/capacity.py)."""
 
@@ -429,7 +431,6 @@ def test_bad_input_is_one_clear_sentence(tmp_path, more, said):
 # --- over HTTP --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_search_over_http_finds_the_capacity_of_a_small_fast_deployment(tmp_path):
     """5,357 calls a minute of 40 + 4 · 4 tokens; a bucket of 27 calls."""
     spec = "gpt-4.1:50,tpm_per_ptu=6000,depth=0.3,latency=0.2,tps=5000,jitter=0"

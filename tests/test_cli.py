@@ -11,6 +11,8 @@ import pytest
 
 from running import call, calmly, environment
 
+pytestmark = pytest.mark.alone
+
 FAST = "gpt-4.1:50,latency=0.02,tps=2000,jitter=0"
 WORKLOAD = """
 name: quick

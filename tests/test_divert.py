@@ -17,6 +17,8 @@ from ptubench.workload.model import ClosedLoop, OpenLoop, Stage, Throttling
 from simulated import simulated
 from virtual import Say
 
+pytestmark = pytest.mark.alone
+
 ENV = {
     "AZURE_OPENAI_API_KEY": "first-key",
     "SECOND_KEY": "second-key",

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(sys.platform != "linux", reason="benchmarks read /proc"),
+]
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="benchmarks read /proc")
 BUSY = 5.0
 """Times what the programs demand of an idle machine, in seconds."""
 

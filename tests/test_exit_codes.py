@@ -23,6 +23,8 @@ from runs import dropped, end, failed, head, steady, write
 from servers import Authority, fault_server, healthy_server
 from simulated import simulated
 
+pytestmark = pytest.mark.alone
+
 WORKLOAD = """
 name: quick
 prompt_tokens: 100

@@ -11,6 +11,8 @@ import running
 from ptubench.sim.script import Do, Pace
 from servers import Authority, script_server
 
+pytestmark = pytest.mark.alone
+
 ANSWER = Pace(tokens=2)
 RATE, WARMUP, DURATION = 100, 0.6, 3.6
 LOADS = [(arrivals, workers) for arrivals in ("constant", "poisson") for workers in (1, 3)]

@@ -449,6 +449,13 @@ LOADS = st.one_of(
 SIZES = st.one_of(st.just(Lognormal(mean=1000.5, p95=2500, max=3000)), st.just(Uniform(min=100, max=200)), st.none())
 
 
+@pytest.mark.parametrize("text", ["0E0", "1e9", "12", "1_0", "nan", "0x1f", "true", "12:30"])
+def test_a_description_that_looks_like_something_else_is_written_as_text(text):
+    workload = msgspec.structs.replace(runs.WORKLOAD, description=text)
+
+    assert read.decode(write.as_yaml(workload), "again", Path()).description == text
+
+
 @given(LOADS, SIZES, st.text(min_size=1, max_size=40), TIMES)
 def test_any_workload_written_again_is_the_same(load, sizes, description, drain):
     duration = sum(stage.seconds for stage in load.stages) if isinstance(load, OpenLoop) else 1000.0

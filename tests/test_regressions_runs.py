@@ -25,6 +25,8 @@ from ptubench.workload.resolve import resolve
 from running import call, calmly, environment
 from servers import script_server
 
+pytestmark = pytest.mark.alone
+
 WORKLOAD = {
     "name": "odd",
     "prompt_tokens": 40,

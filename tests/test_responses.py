@@ -32,6 +32,8 @@ from runs import ok
 from servers import fault_server, script_server
 from simulated import simulated
 
+pytestmark = pytest.mark.alone
+
 # --- the parser
 
 

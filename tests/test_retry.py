@@ -15,6 +15,8 @@ from ptubench.workload.model import ClosedLoop, OpenLoop, Stage, Throttling
 from simulated import simulated
 from virtual import Say
 
+pytestmark = pytest.mark.alone
+
 TICK = 0.002
 """A timer's millisecond, and the generator's rounding up to it."""
 TAKES = Say().takes

@@ -37,6 +37,8 @@ from ptubench.target.model import Target
 from runs import WORKLOAD
 from servers import script_server
 
+pytestmark = pytest.mark.alone
+
 ANSWER = Pace(tokens=2, ttft=0.05)
 POISSON = {"load": {"rate": "90/s", "arrivals": "poisson"}, "duration": "2s", "seed": 4}
 LONG = {"load": {"rate": "40/s", "arrivals": "constant"}, "duration": "60s"}

@@ -10,6 +10,8 @@ from ptubench.sim.script import Pace
 from servers import script_server
 from simulated import simulated
 
+pytestmark = pytest.mark.alone
+
 MIXED = {
     "load": {"rate": "60/s", "arrivals": "gamma", "burstiness": 0.5},
     "mix": {

@@ -13,6 +13,8 @@ from ptubench.sim.options import from_mapping, parse
 from ptubench.sim.spillover import Resource
 from simulated import simulated
 
+pytestmark = pytest.mark.alone
+
 UNIT = {"model": "unit", "ptu": 1, "ratio": 1, "tpm_per_ptu": 60, "tps": 10, "latency": 1, "jitter": 0, "load": 0}
 
 

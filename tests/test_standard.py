@@ -12,6 +12,8 @@ from ptubench.sim.deployment import Admitted, Call, Deployment, Refused
 from ptubench.sim.options import from_mapping, parse
 from runs import failed, ok, steady, summary, throttled
 
+pytestmark = pytest.mark.alone
+
 STANDARD = {"kind": "azure", "model": "gpt-4.1", "type": "standard"}
 PTU = {"kind": "azure", "model": "gpt-4.1", "ptu": 15, "type": "global"}
 LIMITS = {"x-ratelimit-limit-tokens": "30000", "x-ratelimit-limit-requests": "30"}

@@ -18,6 +18,8 @@ from ptubench.results import store
 from running import calmly
 from simulated import simulated
 
+pytestmark = pytest.mark.alone
+
 WORKLOAD = """
 name: long
 prompt_tokens: 100

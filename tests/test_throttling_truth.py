@@ -10,6 +10,8 @@ import pytest
 import running
 from simulated import simulated
 
+pytestmark = pytest.mark.alone
+
 PROMPT, COMPLETION, RATIO = 40, 5, 2.0
 COST = PROMPT + RATIO * COMPLETION
 CAPACITY = 80

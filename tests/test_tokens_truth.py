@@ -12,6 +12,8 @@ from ptubench.sim import answers
 from ptubench.sim.script import DONE, Action, Do, Pace, chunked, data, finish, usage
 from servers import script_server
 
+pytestmark = pytest.mark.alone
+
 
 class Told(NamedTuple):
     """What usage says of an answer."""

@@ -8,6 +8,8 @@ import pytest
 import running
 from simulated import simulated
 
+pytestmark = pytest.mark.alone
+
 LATENCY = 0.2
 TOKENS = 20
 SPEED = 60

@@ -26,6 +26,8 @@ from ptubench.workload.model import Workload
 from running import calmly, finish, start
 from trials import attempts, trial, workload
 
+pytestmark = pytest.mark.alone
+
 # as over HTTP
 
 MIXED = {

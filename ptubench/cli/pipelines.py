@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,7 +125,7 @@ def tell_usage(arguments: Sequence[str], message: str) -> None:
 
 def _named(arguments: Sequence[str], option: str) -> Path | None:
     """The file that an option names, behind it or behind its `=`."""
-    for word, following in zip(arguments, (*arguments[1:], ""), strict=True):
+    for word, following in pairwise((*arguments, "")):
         name, _, value = word.partition("=")
         value = following if word == option else value
         if name == option and value and not value.startswith("-"):

@@ -83,7 +83,7 @@ def _drawn(section: Section, chart: Chart) -> dict[str, Any]:
     """What the page's script draws: the figure, and what it is of, which must stay on it when it is taken elsewhere."""
     return {
         "id": f"{section.name}-{chart.name}",
-        "badge": "" if chart.reckoned else badge(section.kind),
+        "badge": badge(section.kind),
         "figure": chart.figure,
     }
 

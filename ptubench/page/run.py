@@ -120,7 +120,8 @@ def _latency(metrics: Mapping[str, Any], name: str, percentile: str) -> Tile:
         said.append(f"95 % interval {' to '.join(ends)}")
     due = metrics.get(f"{name}_scheduled")
     # What was refused has no latency: a percentile of the others alone flatters.
-    if percentile == "p95" and due is not None and due["of"] > distribution["of"]:
+    told = due is not None and (due[percentile] is not None or percentile in due["unanswered"])
+    if due is not None and told and percentile == "p95" and due["of"] > distribution["of"]:
         said.append(f"since due, of all {due['of']:,}: {cell(due, percentile).plain}")
     tone: Tone = "bad" if percentile in distribution["unanswered"] else ""
     value = cell(distribution, percentile).plain

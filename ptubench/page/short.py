@@ -6,6 +6,7 @@ A summary in, sentences out. Every figure stands in the summary, or is a list pr
 from collections.abc import Mapping
 from typing import Any
 
+from ptubench.page.charts.parts import count_text
 from ptubench.page.facts import first_read
 from ptubench.page.model import Fact
 from ptubench.ptu import bill
@@ -38,6 +39,7 @@ def in_short(summary: Summary, prices: Prices) -> list[str]:
     said = (
         _ended(summary["run"]),
         _took(summary),
+        _idle(summary),
         _fast(summary),
         _refused(summary),
         _failed(summary),
@@ -114,6 +116,13 @@ def _took(summary: Summary) -> str:
     return f"{took}: {number_text(round(tpm['total']))} tokens a minute." if tpm["total"] else f"{took}."
 
 
+def _idle(summary: Summary) -> str:
+    """That it took more than it can go on taking, where it did (`analysis.notes`)."""
+    if "idle_bucket" not in {note["code"] for note in summary["notes"]}:
+        return ""
+    return "That is more than it sustains: it had been idle, and a deployment that was absorbs an overload for a while."
+
+
 def _fast(summary: Summary) -> str:
     """The two latencies that are read first."""
     metrics, first = summary["metrics"], first_read(summary)
@@ -144,14 +153,13 @@ def _refused(summary: Summary) -> str:
     refused, requests = summary["metrics"]["refused"], summary["metrics"]["requests"]
     offered = requests["total"] - requests["unsent"]
     if not refused["count"]:
-        return f"It refused none of {offered:,} calls."
+        return f"It refused none of {count_text(offered)}."
     policy = summary["workload"].get("throttling", {}).get("on_429", "none")
     often = f", one call in {round(1 / refused['ratio']):,}" if refused["ratio"] < _MANY else ""
-    after = (
-        _AFTERWARDS[policy] if requests["spilled"] < refused["count"] else "Azure let another deployment answer them"
-    )
+    if requests["spilled"] >= refused["count"]:
+        return f"It refused {share_text(refused['ratio'])}{often}: Azure let another deployment answer them."
     found = "" if policy == "none" else f", and {requests['ok']:,} of {offered:,} calls were answered in full"
-    return f"It refused {share_text(refused['ratio'])} (429){often}: {after}{found}."
+    return f"It refused {share_text(refused['ratio'])} (429){often}: {_AFTERWARDS[policy]}{found}."
 
 
 def _failed(summary: Summary) -> str:

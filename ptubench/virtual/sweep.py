@@ -106,7 +106,9 @@ def judging(workload: Workload, *, headroom: float | None = None, latencies: boo
     if not any(rule.metric.startswith("refused.") for rule in told):
         defaults.append(f"refused.ratio <= {REFUSED * 100:.4g}%")
     if headroom is not None or not any(rule.metric.startswith(UTILIZATION) for rule in told):
-        defaults.append(f"utilization.simulated.peak_minute <= {(HEADROOM if headroom is None else headroom) * 100:.9g}%")
+        defaults.append(
+            f"utilization.simulated.peak_minute <= {(HEADROOM if headroom is None else headroom) * 100:.9g}%"
+        )
     rules = (*(checks.parse(text, where="size") for text in defaults), *told)
     beside = tuple(rule for rule in own if rule not in told)
     return Judging(rules=rules, beside=beside, measured=tuple(measured))

@@ -53,7 +53,9 @@ def renamed(workload: Workload, name: Callable[[str], str]) -> Workload:
     classes = tuple(
         kind
         if kind.messages is None
-        else msgspec.structs.replace(kind, messages=msgspec.structs.replace(kind.messages, file=name(kind.messages.file)))
+        else msgspec.structs.replace(
+            kind, messages=msgspec.structs.replace(kind.messages, file=name(kind.messages.file))
+        )
         for kind in workload.classes
     )
     return msgspec.structs.replace(workload, load=load, classes=classes)

@@ -40,6 +40,17 @@ class _Dumper(yaml.SafeDumper):
         del data
         return True
 
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """A text in quotes where a reader may take it for a number: `0E0` is one to some."""
+        try:
+            float(data)
+        except ValueError:
+            return super().represent_str(data)
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style="'")
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
 
 def _others(workload: Workload) -> dict[str, Any]:
     """What is not as it would be if nothing were said."""

@@ -28,7 +28,5 @@ class Chart:
     header: tuple[str, ...]
     """Of the table, with units."""
     rows: list[tuple[Cell, ...]]
-    reckoned: bool = False
-    """Whether all of it was only reckoned, as list prices are: nothing of it was measured or simulated."""
     note: str = ""
     """What a reader has to know: what was thinned, withheld or is an estimate; may be empty."""

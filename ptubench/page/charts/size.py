@@ -105,7 +105,6 @@ def _chart(
         ),
         header=("PTU", *_COLUMNS[name], "verdict"),
         rows=[(size["ptu"], *_cells(name, size), _verdict(answer, size)) for size in answer["sizes"]],
-        reckoned=name == "size-cost",
         note=parts.sentences("" if best is None else "Dotted: the recommended size.", note),
     )
 
