@@ -164,9 +164,12 @@ class Connection(asyncio.Protocol):
     def _stopped(self, exc: Exception) -> "_Stop | None":
         """What the parser's exception means: a reason to give the answer up, or None."""
         if isinstance(exc, httptools.HttpParserCallbackError):
-            if isinstance(exc.__context__, _Stop):
-                return exc.__context__
-            raise exc  # a fault of ours
+            stop = exc.__context__
+            if not isinstance(stop, _Stop):
+                raise exc  # a fault of ours
+            # Its traceback leads to frames that hold it, and the event that was too large: a ring for the collector.
+            stop.__context__ = None
+            return stop.with_traceback(None)
         if not self._complete:
             return _Stop("bad_http", one_line(str(exc)))
         self._more = True
