@@ -209,10 +209,15 @@ def test_garbage_and_endless_requests_close_the_connection():
         answered = exchange(server.port, b"\x00\x01 what\r\n\r\n")
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
             client.sendall(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (MOST_REQUEST * 2))
-            with pytest.raises(OSError):  # noqa: PT011 reset or broken pipe, as the race has it
-                client.sendall(bytes(MOST_REQUEST + 2**23))
+            try:
+                client.sendall(
+                    bytes(MOST_REQUEST + 2**23)
+                )  # what the socket takes in before the close arrives is not ours to say
+                endless = client.recv(1)
+            except ConnectionError:
+                endless = b""
 
-    assert answered == b""
+    assert (answered, endless) == (b"", b"")
 
 
 @settings(max_examples=50, deadline=None)
