@@ -50,11 +50,14 @@ async def _close(server: asyncio.Server) -> None:
 
 
 async def _cancel_others() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-    await asyncio.sleep(0)  # what the cancelled ones closed is closed by now
+    for _ in range(3):  # what was accepted meanwhile is under way only now
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        for transport in tuple(asyncio.get_running_loop()._transports.values()):
+            transport.abort()
+        await asyncio.sleep(0)  # what was aborted is closed by now
 
 
 @contextlib.contextmanager

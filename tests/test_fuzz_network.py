@@ -13,7 +13,7 @@ from ptubench.client import http1
 from ptubench.client.exchange import Exchange, GapSink
 from ptubench.record import Attempt
 from ptubench.stream import refusal, sse
-from ptubench.stream.answer import BadEvent, error_of_body
+from ptubench.stream.answer import Answer, BadEvent, error_of_body
 from ptubench.stream.apis import APIS
 from ptubench.workload.model import Timeouts
 
@@ -121,9 +121,9 @@ class Wire(asyncio.Transport):
         return 0
 
 
-async def exchanged(reads, *, api, stream, broken):
+async def exchanged(reads, *, api, stream, broken, gaps=None):
     """What a client makes of these reads and of the end of the connection after them."""
-    connection = http1.Connection(gaps=GapSink(), timeouts=LIMITS, stream=stream)
+    connection = http1.Connection(gaps=gaps or GapSink(), timeouts=LIMITS, stream=stream)
     connection.connection_made(Wire())
     exchange = Exchange()
     exchange.answer = APIS[api].answer()
@@ -191,6 +191,80 @@ def test_any_body_behind_proper_headers_ends_an_exchange_under_a_name(data, api,
     exchange = asyncio.run(exchanged(reads, api=api, stream=data.draw(st.booleans()), broken=broken))
 
     check_stored(exchange)
+
+
+def seen_of(reads, *, broken):
+    """Everything about an exchange that does not depend on when its bytes came."""
+    gaps = GapSink()
+    exchange = asyncio.run(exchanged(reads, api="chat", stream=True, broken=broken, gaps=gaps))
+    told = {name: getattr(exchange, name) for name in ("status", "failure", "error", "flags")}
+    answer = {
+        name: getattr(exchange.answer, name) for name in Answer.__slots__ if not name.startswith(("first_", "last_"))
+    }
+    return told, answer, gaps.events, sum(gaps.counts.values()), exchange.answer.first_output is None
+
+
+def chunked(text, *, lie=0):
+    """An event as servers send it: one chunk, whose size may be a lie."""
+    return b"%x\r\n%b\r\n" % (len(text) + lie, text)
+
+
+PLAIN = (b" and", b" of", b"0", b" more words than others have")
+TEXTS = st.one_of(
+    *[st.sampled_from(PLAIN)] * 3,
+    st.sampled_from((b"", b"\\n", b'\\"', b"\\", b'"', b"\x00", b"\n", b"\n\n", b"\xff", b"\xc3\xa9")),
+)
+SHAPES = st.sampled_from(
+    (
+        b'data: {"choices":[{"delta":{"content":"%b"},"index":0}],"id":"c"}\n\n',
+        b'data: {"choices":[{"delta":{"content":"%b"},"index":0}],"id":"d","model":"m"}\n\n',
+        b'data: {"choices":[{"delta":{"content":"%b"},"finish_reason":"stop"}]}\n\n',
+        b'data: {"choices":[{"delta":{"content":"%b"}}],"usage":{"completion_tokens":3}}\n\n',
+        b'data: {"choices":[{"delta":{"content":"%b"}}],"error":{"message":"no"}}\n\n',
+        b'data: {"choices":[{"delta":{"content": "x"}}],"error":{"content":"%b"}}\n\n',
+        b'data: {"choices":[{"delta":{"content":"%b"}},{"delta":{"content":"y"}}]}\n\n',
+        b'data: {"choices":[{"delta":{"reasoning":"%b"}}]}\n\n',
+        b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\ndata: {}\n\n',
+        b'data: {"choices":[{"delta":{"content":"%b"}}]}\n',
+        b'data:{"choices":[{"delta":{"content":"%b"}}]}\r\n\r\n',
+        b'event: x\ndata: {"choices":[{"delta":{"content":"%b"}}]}\n\n',
+        b'data: "content":"%b"\n\n',
+        b": %b\n\n",
+    )
+)
+
+
+@st.composite
+def alike(draw):
+    """Reads of whole events of very few shapes, now and then with a lie about their size."""
+    shapes, lies = draw(st.lists(SHAPES, min_size=1, max_size=2)), st.sampled_from((0, 0, 0, 0, 0, 0, 1, -1))
+    events = st.builds(lambda shape, text, lie: chunked(shape % text, lie=lie), st.sampled_from(shapes), TEXTS, lies)
+    done = chunked(b"data: [DONE]\n\n")
+    return [
+        *draw(st.lists(events, min_size=2, max_size=20)),
+        *draw(st.sampled_from(([], [done], [done + b"0\r\n\r\n"]))),
+    ]
+
+
+@given(reads=alike(), data=st.data(), broken=st.booleans())
+@fuzzed(200)
+def test_an_answer_reads_the_same_whether_its_events_come_whole_or_cut_anywhere(reads, data, broken):
+    head = b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    cuts = [data.draw(st.integers(1, len(read) - 1)) for read in reads]
+    cut = [part for read, at in zip(reads, cuts, strict=True) for part in (read[:at], read[at:])]
+
+    assert seen_of([head, *reads], broken=broken) == seen_of([head, *cut], broken=broken)
+
+
+def test_an_event_that_follows_an_unfinished_one_is_not_taken_for_another_like_the_last():
+    head = b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    whole = b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n'
+    reads = [chunked(whole % b"a"), chunked(whole % b"b"), chunked((whole % b"c")[:-1]), chunked(whole % b"d")]
+
+    told, answer, *_ = seen_of([head, *reads], broken=False)
+
+    assert told["failure"] == "bad_event"
+    assert answer["content_events"] == 2
 
 
 @given(stream=torn(STREAM), data=st.data())

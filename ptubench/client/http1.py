@@ -9,10 +9,10 @@ from time import perf_counter
 
 import httptools
 
-from ptubench.client import judge
+from ptubench.client import alike, judge
 from ptubench.client.exchange import Exchange, GapSink
 from ptubench.stream import sse
-from ptubench.stream.answer import BadEvent, one_line
+from ptubench.stream.answer import OUTPUT, BadEvent, one_line
 from ptubench.workload.model import Timeouts
 
 MAX_HEADERS = 64 * 2**10
@@ -29,6 +29,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_alike",
         "_at",
         "_body",
         "_body_bytes",
@@ -42,9 +43,11 @@ class Connection(asyncio.Protocol):
         "_in_head",
         "_keep",
         "_last_event",
+        "_learnt",
         "_loop",
         "_more",
         "_parser",
+        "_seen",
         "_spilled",
         "_stream",
         "_timeouts",
@@ -81,6 +84,9 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._events: sse.Decoder | None = None
+        self._seen: bytes | None = None  # the last of the read, if it was one event with content
+        self._alike: alike.Alike | None = None  # what the last read has in common with the next, if it had
+        self._learnt = 0  # how often that was looked for
 
     # what the owner calls
 
@@ -128,8 +134,19 @@ class Connection(asyncio.Protocol):
             self.close()  # nobody asked
             return
         self._at = at
+        if self._alike is not None:
+            if self._alike.fits(data):
+                exchange.answer.content(OUTPUT, at)
+                self._gaps.content(at, self._last_event)
+                if not self._spilled:
+                    self._last_event = at
+                return
+            self._alike = None
         if exchange.answered is None:
             exchange.answered = at
+        self._parse(exchange, data)
+
+    def _parse(self, exchange: Exchange, data: bytes) -> None:
         self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -142,6 +159,9 @@ class Connection(asyncio.Protocol):
             self._conclude()
         elif self._head_bytes > MAX_HEADERS:
             self._finish("headers_too_large", f"over {MAX_HEADERS // 1024} KiB")
+        elif self._seen is not None:
+            self._learn(exchange, data, self._seen)
+            self._seen = None
 
     def eof_received(self) -> None:
         """The other side is done; `connection_lost` follows."""
@@ -227,7 +247,7 @@ class Connection(asyncio.Protocol):
             return
         try:
             for data in decoder.feed(body):
-                self._take(exchange, data)
+                self._seen = body if self._take(exchange, data) else None
         except sse.EventTooLarge:
             raise _Stop("event_too_large", f"an event over {MAX_BODY // 2**20} MiB") from None
 
@@ -239,17 +259,26 @@ class Connection(asyncio.Protocol):
 
     # what they have in common
 
-    def _take(self, exchange: Exchange, data: bytes) -> None:
+    def _take(self, exchange: Exchange, data: bytes) -> bool:
+        """Whether an event holds content."""
         at = self._at
         try:
             content = exchange.answer.event(data, at)
         except BadEvent as exc:
             exchange.fail("bad_event", str(exc))  # and read on: the connection may be good
-            return
+            return False
         if content:
             self._gaps.content(at, self._last_event)
             if not self._spilled:
                 self._last_event = at
+        return content
+
+    def _learn(self, exchange: Exchange, read: bytes, body: bytes) -> None:
+        """See what the next read may have in common with this one; seldom, where it never has."""
+        answer = exchange.answer
+        if answer.text_mark is not None and answer.error is None and self._learnt <= 4 + answer.content_events // 8:
+            self._learnt += 1
+            self._alike = alike.learn(read, body, answer.text_mark)
 
     def _conclude(self) -> None:
         """The answer is complete: say what it was."""
@@ -275,7 +304,7 @@ class Connection(asyncio.Protocol):
         if kind is not None:
             judge.broken(exchange, kind, text, b"".join(self._body))
         exchange.end = self._at
-        self._exchange = None
+        self._exchange = self._alike = None
         self.served += 1
         if not keep:
             self.close()

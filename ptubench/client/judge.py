@@ -9,7 +9,7 @@ from ptubench.stream import refusal, sse
 from ptubench.stream.answer import BadEvent, error_of_body
 
 
-def stream(exchange: Exchange, events: sse.Decoder, take: Callable[[bytes], None]) -> None:
+def stream(exchange: Exchange, events: sse.Decoder, take: Callable[[bytes], object]) -> None:
     """Judge an event stream whose last byte has arrived."""
     for data in events.close():
         take(data)

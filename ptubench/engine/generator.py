@@ -7,11 +7,11 @@ recorded beside `scheduled`) and a full generator drops a request rather than se
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from itertools import count
 from time import perf_counter, time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -76,11 +76,14 @@ class Load:
     """Attempts begun so far."""
     taken: int = 0
     """Own requests taken up or dropped so far: the rest is unsent."""
-    exchanges: set[asyncio.Task[Attempt]] = field(default_factory=set)
+    waiting: int = 0
+    """Requests in flight that wait for their next attempt."""
+    under_way: set[asyncio.Task[Any]] = field(default_factory=set)
+    """A task for each lane of a closed loop, for each request of an open one."""
+    resting: set[asyncio.Task[Any]] = field(default_factory=set)
+    """Those that wait before they send something."""
     faults: list[Exception] = field(default_factory=list)
     """What a client raised that it should have named: faults of ours, whose requests left no record."""
-    waiting: set[asyncio.Task[Attempt]] = field(default_factory=set)
-    """Those of `exchanges` that wait for their next attempt."""
     stopped: bool = False
 
     def now(self) -> float:
@@ -93,22 +96,38 @@ class Load:
             # Rounded up to what timers can tell apart, none is early.
             await asyncio.sleep(math.ceil(wait / self.resolution) * self.resolution if self.resolution else wait)
 
-    def start(
-        self, request: Request, body: bytes, due: float, *, lane: int | None = None, lane_wait: float = 0.0
-    ) -> asyncio.Task[Attempt]:
-        """Send one request now; its last attempt is the task's result."""
-        asked = Asked(request, body, due, self.now(), lane, lane_wait)
-        self.in_flight += 1
-        task = asyncio.create_task(self._attempts(asked))
-        self.exchanges.add(task)
-        task.add_done_callback(self.exchanges.discard)
+    async def rest(self, due: float) -> bool:
+        """Wait for a moment of the run before something is sent; False when the run was stopped or its drain ended meanwhile."""
+        this = asyncio.current_task()
+        assert this is not None  # noqa: S101 - a coroutine runs in a task
+        self.resting.add(this)
+        try:
+            await self.until(due)
+        except asyncio.CancelledError:
+            return False
+        finally:
+            self.resting.discard(this)
+        return True
+
+    def begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Let something go on beside all else until it, or the drain, is over."""
+        task = asyncio.create_task(work)
+        self.under_way.add(task)
+        task.add_done_callback(self.under_way.discard)
         return task
 
     def stop(self) -> None:
         """Begin no further attempt: what waits for its next one ends as its last one ended."""
         self.stopped = True
-        for task in tuple(self.waiting):
+        for task in tuple(self.resting):
             task.cancel()
+
+    def take(
+        self, request: Request, body: bytes, due: float, *, lane: int | None = None, lane_wait: float = 0.0
+    ) -> Coroutine[Any, Any, Attempt]:
+        """Take a request up now; what is returned sends it, and ends with its last attempt."""
+        self.in_flight += 1
+        return self._attempts(Asked(request, body, due, self.now(), lane, lane_wait))
 
     async def _attempts(self, asked: Asked) -> Attempt:
         """All attempts of one request, as the workload's policy has it; each goes to the sink when it is over."""
@@ -125,10 +144,14 @@ class Load:
                     break
                 if self.divert is not None:
                     client, body = self.divert.client, self.divert.body(asked.request)
-                elif (pause := await self._pause(then.wait)) is None:
+                    continue
+                began = self.now()
+                self.waiting += 1
+                rested = await self.rest(began + then.wait)
+                self.waiting -= 1
+                if not rested:
                     break
-                else:
-                    waited = pause
+                waited = self.now() - began
         except Exception as fault:
             self.faults.append(fault)
             raise
@@ -146,20 +169,6 @@ class Load:
             return retry.Next(0.0) if refused else retry.LEAVE
         draw = retry.jitter(workload.seed, attempt.index, attempt.attempt)
         return retry.after(attempt, workload.throttling, now_unix=self.wall(), draw=draw)
-
-    async def _pause(self, seconds: float) -> float | None:
-        """Wait before the next attempt: for how long, or None when the run was stopped or its drain ended meanwhile."""
-        this = asyncio.current_task()
-        assert this is not None  # noqa: S101 - a coroutine runs in a task
-        began = self.now()
-        self.waiting.add(this)
-        try:
-            await self.until(began + seconds)
-        except asyncio.CancelledError:
-            return None
-        finally:
-            self.waiting.discard(this)
-        return self.now() - began
 
     async def _attempt(
         self, asked: Asked, client: Client, body: bytes, *, number: int, waited: float, diverted: bool
@@ -223,11 +232,13 @@ async def offer(load: Load) -> None:
     """Offer the worker's whole share, until the end of the load; exchanges may still be under way then."""
     workload = load.plan.workload
     if isinstance(workload.load, ClosedLoop):
-        lanes = range(load.worker, workload.load.concurrency, load.workers)
-        # When the load is over, lanes end, and what they have in flight is for the drain.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(workload.duration - load.now()):
-                await asyncio.gather(*(_lane(load, workload.load, lane) for lane in lanes))
+        numbers = range(load.worker, workload.load.concurrency, load.workers)
+        lanes = [load.begin(_lane(load, workload.load, number)) for number in numbers]
+        if lanes:  # each ends by itself; what they have in flight then is for the drain
+            limit = workload.duration - load.now()
+            ended, _ = await asyncio.wait(lanes, timeout=limit, return_when=asyncio.FIRST_EXCEPTION)
+            for lane in ended:
+                lane.result()
     else:
         await _open_loop(load)
     await load.until(workload.duration)
@@ -239,9 +250,9 @@ async def drain(load: Load, seconds: float) -> None:
     Raises:
         Exception: the first fault of a client; without its record the run is lost.
     """
-    if load.exchanges:
-        await asyncio.wait(load.exchanges, timeout=seconds)
-    left = tuple(load.exchanges)
+    if load.under_way:
+        await asyncio.wait(load.under_way, timeout=seconds)
+    left = tuple(load.under_way)
     for task in left:
         task.cancel()
     if left:
@@ -262,21 +273,21 @@ async def _open_loop(load: Load) -> None:
         if load.in_flight >= load.max_in_flight:
             load.sink(Dropped(index=index, scheduled=round(request.due, 6), worker=load.worker, name=request.kind.name))
         else:
-            load.start(request, body, request.due)
+            load.begin(load.take(request, body, request.due))
 
 
 async def _lane(load: Load, closed: ClosedLoop, lane: int) -> None:
-    due = lane * LANE_SPREAD / closed.concurrency
-    wait = 0.0
+    end, due, wait = load.plan.workload.duration, lane * LANE_SPREAD / closed.concurrency, 0.0
     for index in count(lane, closed.concurrency):
-        if due >= load.plan.workload.duration:
+        if due >= end or load.stopped:
             return
         request = load.plan.request(index)
         body = load.body(request)
-        await load.until(due)
+        if not await load.rest(due) or load.now() >= end:
+            return
         load.taken += 1
-        # Shielded: stopping the lane must not cut what it has in flight.
-        attempt = await asyncio.shield(load.start(request, body, due, lane=lane, lane_wait=wait))
+        # In the lane's own task: one more for each call would cost as much as a dozen events.
+        attempt = await load.take(request, body, due, lane=lane, lane_wait=wait)
         wait = wait_after(attempt, load.wall())
         due = load.now() + wait + closed.think_time
 

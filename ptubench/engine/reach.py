@@ -29,7 +29,7 @@ from ptubench.target.resolve import simulated
 from ptubench.units import duration_text
 from ptubench.workload.model import Workload
 
-_STATE_WAIT, _MOST_STATE = 5.0, 2**20  # seconds and bytes for the simulated deployment's account of itself
+_STATE_WAIT, _MOST_STATE = 10.0, 2**20  # seconds and bytes for the simulated deployment's account of itself
 
 
 @dataclass(frozen=True, kw_only=True)

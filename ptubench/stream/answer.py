@@ -4,7 +4,7 @@ Content is non-empty text, refusal, reasoning text or tool-call arguments; a rol
 usage is not. Here is also how an error is told in one line, and which errors inside a stream are a 429.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -40,6 +40,8 @@ class Answer:
         "summarized",
         "throttled",
     )
+    text_mark: ClassVar[bytes | None] = None
+    """What the text of an event's content follows, if such events differ in nothing else."""
 
     def __init__(self) -> None:
         self.first_content: float | None = None

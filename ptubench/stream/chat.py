@@ -62,6 +62,7 @@ class Answer(AnyAnswer):
     """The answer to one chat completion."""
 
     __slots__ = ()
+    text_mark = b'"content":"'
 
     def event(self, data: bytes, at: float) -> bool:
         """Take one event that arrived `at`; True if it held content.
