@@ -4,10 +4,16 @@
 
 200 calls a second to a simulated deployment that plays each of its faults to 1 % of them, the client's impatience set so
 that what stalls ends. Memory (RSS) and open descriptors of parent, workers and simulator are looked at once a second after
-a warm-up. Growth is the least of the last third over the least of the first: what is held while an event of 40 MB is on its
-way, or because the machine is busy and more is in flight, is no leak. One descriptor leaked in a thousand calls would be 20 more
-in a worker after five minutes. Then every request of the plan must be in the file exactly once, and the
-outcomes must add up. Linux only: it reads /proc.
+a warm-up.
+
+- Growth: the least of the last third over the least of the first. What is held while an event of 40 MB is on its way, or
+  because the machine is busy and more is in flight, is no leak. One descriptor leaked in a thousand calls would be 20 more in
+  a worker after five minutes.
+- Held without need: the most beyond the least and, of a worker, 32 MiB for each event of 40 MB that it was reading at that
+  moment, which the run file tells. Growth is blind to what is held from one look of the collector to the next.
+- Books: every request of the plan must be in the file exactly once, and the outcomes must add up.
+
+Linux only: it reads /proc.
 """
 
 import argparse
@@ -17,8 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,10 +36,18 @@ from ptubench import record, units
 from ptubench.engine.children import MALLOC
 from ptubench.results import store
 from ptubench.sim.faults import FAULTS
+from ptubench.stream.sse import MAX_EVENT
 
 SHARE = 0.01
 WARMUP = 60.0
 """Seconds, or a quarter of a short run: pools fill, and what is imported late is there."""
+EVENT_MB = MAX_EVENT / 2**20
+NEEDLESS_MB = 2 * EVENT_MB
+"""What may be held without need: an event whose end is not yet in the file, and as much again for all that is small."""
+LARGE = {"event_too_large", "total_timeout"}
+"""How an answer with an event of 40 MB ends, the latter on a busy machine; no other fault lasts so long."""
+CLOSE = 0.2
+"""Seconds around such an answer in which its event may be there."""
 WORKLOAD = """\
 name: soak
 prompt_tokens: 100
@@ -69,6 +83,8 @@ class Soak:
     """How often each request is in the file."""
     samples: dict[str, list[Sample]] = field(repr=False)
     """By process."""
+    large: dict[str, list[tuple[float, float]]] = field(repr=False)
+    """When each worker was reading an answer with an event of 40 MB: seconds since the start of the run."""
 
     @property
     def astray(self) -> int:
@@ -115,6 +131,7 @@ def soak(folder: Path, *, duration: float, rate: float, workers: int = 2) -> Soa
     head, *lines = store.lines(next(results.iterdir()))
     assert isinstance(head, record.Head)
     assert head.planned is not None
+    attempts = [line for line in lines if isinstance(line, record.Attempt)]
     return Soak(
         code=code,
         requests=summary["metrics"]["requests"],
@@ -122,7 +139,20 @@ def soak(folder: Path, *, duration: float, rate: float, workers: int = 2) -> Soa
         planned=head.planned,
         seen=Counter(line.index for line in lines if isinstance(line, record.Attempt | record.Dropped)),
         samples=samples,
+        large=_large(attempts),
     )
+
+
+def _large(attempts: Iterable[record.Attempt]) -> dict[str, list[tuple[float, float]]]:
+    found = defaultdict(list)
+    for attempt in attempts:
+        if attempt.failure in LARGE and attempt.sent is not None and attempt.end is not None:
+            found[_worker(attempt.worker)].append((attempt.sent, attempt.end))
+    return found
+
+
+def _worker(index: int) -> str:
+    return f"worker {index + 1}"
 
 
 def _watched(
@@ -137,11 +167,11 @@ def _watched(
     time.sleep(0.5)  # the head is there
     zero = store.read_head(files[0]).clock_start
     workers = children(process.pid)
-    names = {"parent": process.pid, **{f"worker {n + 1}": pid for n, pid in enumerate(workers)}, "simulator": simulator}
+    names = {"parent": process.pid, **{_worker(n): pid for n, pid in enumerate(workers)}, "simulator": simulator}
     while process.poll() is None and (now := time.perf_counter() - zero) < duration:
         if now >= warmup:
             for name, pid in names.items():
-                samples.setdefault(name, []).append(_sample(pid, now))
+                samples.setdefault(name, []).append(_sample(pid, zero))
         time.sleep(1.0)
     return samples
 
@@ -151,15 +181,25 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
 
 
-def _sample(pid: int, now: float) -> Sample:
+def _sample(pid: int, zero: float) -> Sample:
+    at = time.perf_counter() - zero
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    return Sample(now, pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(os.listdir(f"/proc/{pid}/fd")))  # noqa: PTH208 - names only
+    return Sample(at, pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(os.listdir(f"/proc/{pid}/fd")))  # noqa: PTH208 - names only
 
 
 def least(values: list[float]) -> tuple[float, float]:
     """The least of the first third and of the last."""
     third = max(1, len(values) // 3)
     return min(values[:third]), min(values[-third:])
+
+
+def needless(samples: list[Sample], large: Iterable[tuple[float, float]] = ()) -> float:
+    """The most MB beyond the least and an event for each of the `large` answers that were read at that moment."""
+    least_mb = min(sample.memory_mb for sample in samples)
+    return max(
+        sample.memory_mb - least_mb - EVENT_MB * sum(a - CLOSE <= sample.at <= b + CLOSE for a, b in large)
+        for sample in samples
+    )
 
 
 def main() -> None:
@@ -177,6 +217,8 @@ def main() -> None:
         rows.append((name, *(number(of(v)) for v in (memory, descriptors) for of in (min, median, max))))
         (before, after), (fewer, more) = least(memory), least(descriptors)
         figures.append(Figure(f"memory of the {name}, growth", (after / before - 1) * 100, 5.0, " %"))
+        held = needless(samples, found.large.get(name, ()))
+        figures.append(Figure(f"memory of the {name}, held without need", held, NEEDLESS_MB, " MB"))
         figures.append(Figure(f"descriptors of the {name}, growth", more - fewer, 10.0))
     figures.append(Figure("requests not in the file exactly once", found.astray, 0.0))
     figures.append(Figure("outcomes that do not add up", found.unbalanced, 0.0))

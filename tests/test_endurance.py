@@ -56,3 +56,13 @@ def test_growth_is_that_of_the_least_of_each_third():
     import soak
 
     assert soak.least([100.0, 300, 110, 300, 105, 300]) == (100.0, 105.0)
+
+
+def test_memory_without_need_is_what_no_answer_under_way_explains():
+    import soak
+
+    samples = [soak.Sample(float(at), mb, 9) for at, mb in enumerate([50.0, 84, 120, 51, 53])]
+
+    assert soak.needless(samples, [(0.5, 2.5), (1.9, 2.0)]) == 6.0
+    assert soak.needless(samples, [(1.0, 2.0)]) == 38.0
+    assert soak.needless(samples) == 70.0
