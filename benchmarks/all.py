@@ -1,9 +1,10 @@
 """Run every benchmark in turn and print the results; `make bench`.
 
-    python benchmarks/all.py [--readme] [--quick] [PROGRAM ...]
+    python benchmarks/all.py [--readme] [--quick] [NAME ...]
 
-With `--readme` the results replace those of the same programs in README.md, with date, machine and versions. The machine must
-be otherwise idle: about an hour for all of them. Ends with 1 if a figure missed its target or could not be measured.
+With `--readme` the results replace those of the same name in README.md, with date, machine and versions. The machine must
+be otherwise idle: about an hour and a half for all of them. Ends with 1 if a figure missed its target or could not be measured.
+`peers/run.py`, which installs other tools, has a README of its own.
 """
 
 import argparse
@@ -20,7 +21,10 @@ from measure import CORES, HERE, say
 PROGRAMS = {
     "truth": ("--quick",),
     "streams": ("--rounds", "1", "--duration", "6", "--warmup", "3"),
+    "streams_many": ("--rounds", "1", "--duration", "6", "--warmup", "3"),
+    "streams_tls": ("--rounds", "1", "--duration", "6", "--warmup", "3"),
     "open_loop": ("--rounds", "1", "--duration", "8"),
+    "short_answers": ("--duration", "10s"),
     "startup": ("--no-install",),
     "virtual": (),
     "capacity": ("--seeds", "1", "--hours", "6", "--searches", "10", "--no-http"),
@@ -34,6 +38,12 @@ PROGRAMS = {
     "gate": ("--pairs", "2", "--groups", "1"),
 }
 """Each with the options that make it quick, to see that it works; such figures say little."""
+COMMANDS = {
+    "streams_many": ("streams", "--streams", "1500", "2000", "--peers"),
+    "streams_tls": ("streams", "--tls", "--streams", "400", "--peers", "aiohttp"),
+    "short_answers": ("short_answers", "--duration", "10m"),
+}
+"""The program and its options where they are not the name alone."""
 LAST = "<!-- further results come here -->"
 PACKAGES = ("uvloop", "httptools", "msgspec", "numpy", "aiohttp", "httpx2")
 BEGIN, END = "<!-- {}: written by all.py -->", "<!-- end of {} -->"
@@ -66,19 +76,20 @@ def keep(name: str, told: str) -> None:
 def main() -> None:
     """Run them, print what they print, and keep it if asked to."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("programs", nargs="*", metavar="PROGRAM", help=f"some of {', '.join(PROGRAMS)}; default: all")
+    parser.add_argument("programs", nargs="*", metavar="NAME", help=f"some of {', '.join(PROGRAMS)}; default: all")
     parser.add_argument("--quick", action="store_true", help="short runs, to see that they work")
     parser.add_argument("--readme", action="store_true", help="write the results into README.md")
     options = parser.parse_args()
     if unknown := set(options.programs) - set(PROGRAMS):
-        parser.error(f"unknown program {', '.join(sorted(unknown))}; there are {', '.join(PROGRAMS)}")
+        parser.error(f"unknown name {', '.join(sorted(unknown))}; there are {', '.join(PROGRAMS)}")
     if options.readme and options.quick:
         parser.error("--readme: takes no quick results; leave --quick away")
     failed = []
     print(machine())
     for name in options.programs or PROGRAMS:
         say(f"== {name}")
-        command = [sys.executable, str(HERE / f"{name}.py"), *(PROGRAMS[name] if options.quick else ())]
+        program, *words = COMMANDS.get(name, (name,))
+        command = [sys.executable, str(HERE / f"{program}.py"), *words, *(PROGRAMS[name] if options.quick else ())]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         print(f"\n{done.stdout.strip()}", flush=True)
         if done.returncode:

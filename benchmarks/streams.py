@@ -46,6 +46,8 @@ from measure import (
 PEERS = ("aiohttp", "httpx2")
 KEEPS_UP = {"ptubench": 10_000, "aiohttp": 10_000, "httpx2": 400}
 """Streams up to which a client is measured in every round; beyond, once and up to 1,000, to see what happens."""
+JUDGED = 1500
+"""Streams up to which figures have a target; beyond, they are only told."""
 SAME_WORK = 0.97
 """Share of our events a second below which a peer has not done the same work."""
 WORKLOAD = """\
@@ -183,7 +185,7 @@ def _compared(client: str, ratios: Sequence[float], both: Sequence[tuple[Seen, S
 def figures(found: dict[tuple[str, int], list[Seen | None]], options: argparse.Namespace) -> list[Figure]:
     """Everything that has a target. Ratios are taken within a round, then their median."""
     rows = []
-    for streams in options.streams:
+    for streams in (number_ for number_ in options.streams if number_ <= JUDGED):
         own = found["ptubench", streams]
         for share, limit in ((0.5, 5.0), (0.99, 40.0)):
             values = [percentile(one.ttft_errors, share) * 1e3 for one in own if one is not None]
@@ -215,7 +217,8 @@ def main() -> None:
     detail = table((*columns, "sent → arrived p99, ms"), (row(*key, seen) for key, seen in sorted(found.items())))
     where = "the worker's core" if options.parent == "same" else "the stub's core"
     over = " over TLS" if options.tls else ""
-    conclude(f"Streams{over} (medians of {options.rounds}; parent on {where})", figures(found, options), detail)
+    most = " to ".join(f"{streams:,}" for streams in sorted({min(options.streams), max(options.streams)}))
+    conclude(f"Streams{over}, {most} (medians of {options.rounds}; parent on {where})", figures(found, options), detail)
 
 
 if __name__ == "__main__":
