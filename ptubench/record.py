@@ -221,6 +221,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="type"
     """Requests of the lost workers that left no record: those that were due, as `Lost` lines, and the unsent ones."""
     drift_s: tuple[float | None, ...] = ()
     """By how much the clock of each of `Head.nodes` went ahead of ours during the load; None where it was not there any more."""
+    wall_ahead_s: float = 0.0
+    """By how much our wall clock went ahead of the monotonic one since t = 0: it was set, or the machine slept."""
     simulated: dict[str, Any] | None = None
     """What the simulated deployment says of itself: its utilization by its own accounts."""
     problems: tuple[str, ...] = ()

@@ -27,10 +27,11 @@ from simulated import simulated
 resource = pytest.importorskip("resource", reason="not on Windows")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits a process the Linux way")
 CLOCK = """
-import time
-_real, _began = time.time, time.monotonic()
-time.time = lambda: _real() - (3600.0 if time.monotonic() - _began > {after} else 0.0)
+import glob, os, time
+_real = time.time
+time.time = lambda: _real() - 3600.0 * any(map(os.path.getsize, glob.glob({files!r})))
 """
+"""A clock that is set back as soon as a run file has its head."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ def run(folder, *options, limits=(), env=None, **keys):
     return Ended(done.returncode, done.stderr, summarize(file), list(store.lines(file)))
 
 
+def reasons(ended):
+    """The sentences of the verdict by their codes."""
+    return {reason["code"]: reason["text"] for reason in ended.summary["validity"]["reasons"]}
+
+
 def test_a_disk_that_fills_up_is_a_sentence_and_what_was_written_stays(tmp_path):
     with simulated(tmp_path, ptu=1000) as sim:
         ended = run(
@@ -86,8 +92,8 @@ def test_a_disk_that_fills_up_is_a_sentence_and_what_was_written_stays(tmp_path)
 
     assert ended.code == 4
     assert re.search(
-        r"error: .*\.jsonl: the run's records can't be written any more \(File too large\); what was written before stays "
-        r"readable; make room, or choose another folder with `--results DIR`",
+        r"error: \S*\.jsonl: the run's records can't be written any more \(File too large\); what was written before stays "
+        r"readable; make room, or choose another folder with `--results DIR`$",
         " ".join(ended.said.split()),
     )
     assert ended.summary["run"]["ended"] == "killed"
@@ -98,7 +104,7 @@ def test_a_disk_that_fills_up_is_a_sentence_and_what_was_written_stays(tmp_path)
 
 def test_a_wall_clock_that_is_set_back_changes_no_figure(tmp_path):
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(CLOCK.format(after=1.0))  # of each process
+    (tmp_path / "site" / "sitecustomize.py").write_text(CLOCK.format(files=str(tmp_path / "results/*")))  # of each process
     with simulated(tmp_path, ptu=1000) as sim:
         ended = run(tmp_path, *endpoint(sim.url), env={"PYTHONPATH": str(tmp_path / "site")}, duration="2s")
 
@@ -107,6 +113,7 @@ def test_a_wall_clock_that_is_set_back_changes_no_figure(tmp_path):
     assert (requests["total"], requests["ok"]) == (80, 80)
     assert ended.summary["run"]["ended"] == "completed"
     assert ended.summary["run"]["duration_s"] == 2.0
+    assert "was set back by 3600 s during the run" in reasons(ended)["clock_set"]
     assert all(a.scheduled <= a.taken <= a.sent <= a.first_content <= a.end < 60 for a in ended.attempts)
 
 
@@ -123,7 +130,7 @@ def test_too_few_descriptors_are_failures_with_a_name_and_no_valid_run(tmp_path)
     assert ended.code == 4
     assert set(failures) == {"no_socket"}
     assert ended.summary["metrics"]["requests"]["ok"] >= 50
-    assert "ulimit -n" in str(ended.summary["validity"]["reasons"])
+    assert "ulimit -n" in reasons(ended)["no_socket"]
 
 
 def test_a_server_that_drips_meets_the_total_limit(tmp_path):
@@ -151,6 +158,22 @@ async def too_early(reader, writer):
     writer.write(EARLY)
     await writer.drain()
     writer.close()
+
+
+def test_a_run_whose_long_prompts_are_answered_before_they_are_out_says_what_was_answered(tmp_path):
+    with background() as thread, thread.listening(asyncio.start_server(too_early, "127.0.0.1", 0)) as port:
+        ended = run(
+            tmp_path,
+            *endpoint(f"http://127.0.0.1:{port}"),
+            load={"rate": "10/s", "arrivals": "constant"},
+            prompt_tokens=100_000,
+        )
+
+    failures = ended.summary["metrics"]["failed"]["by_kind"]
+    assert ended.code in (3, 4)  # 4: a busy machine is late
+    assert "too_large: the body is too large" in ended.said  # the probe's
+    assert failures == {"http_413": 10}
+    assert {attempt.error for attempt in ended.attempts} == {"too_large: the body is too large"}
 
 
 @pytest.mark.parametrize("runner", [asyncio.run, loop.run], ids=["asyncio", "the loop of the workers"])

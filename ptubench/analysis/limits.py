@@ -16,6 +16,7 @@ from ptubench.analysis.rates import Window
 from ptubench.analysis.requests import PER_REQUEST, Requests
 from ptubench.units import seconds_text, share_text
 
+NEVER = float("inf")
 _LATE = 0.050
 _LATE_SHARE = 0.1
 _AT_EASE = 0.5
@@ -112,9 +113,11 @@ def nodes(run: Run) -> list[dict[str, Any]]:
 
 
 def clocks(run: Run, typical: float | None) -> list[Signal]:
-    """How well the clocks of several machines are known: by so much the requests of one may be early or late beside the others'."""
+    """How well the clocks of several machines are known (the requests of one may be that early or late), and whether ours was set."""
     open_ = [node["uncertainty_s"] + abs(node["drift_s"] or 0.0) for node in nodes(run)]
     known = max(open_, default=None)
+    ahead = run.end.wall_ahead_s if run.end is not None else 0.0
+    moved = "was set back" if ahead < 0 else "went ahead (it was set, or the machine slept)"
     return [
         Signal(
             "clocks",
@@ -123,7 +126,15 @@ def clocks(run: Run, typical: float | None) -> list[Signal]:
             _late(typical),
             f"the clocks of the {len(open_)} nodes are known to within {seconds_text(known)} only: the arrivals of each may be "
             "that much early or late beside the others'; use nodes and a scheduler that are near each other, and idle",
-        )
+        ),
+        Signal(
+            "clock_set",
+            abs(ahead),
+            1.0,
+            NEVER,
+            f"the wall clock of this machine {moved} by {seconds_text(abs(ahead))} during the run: times are by another clock and "
+            "stand, but the UTC minutes beside them, as Azure Monitor counts, may be others; run again with a clock that is kept right",
+        ),
     ]
 
 

@@ -11,14 +11,13 @@ import numpy as np
 from ptubench.analysis.asked import cached_off, shortfall
 from ptubench.analysis.azure import changes
 from ptubench.analysis.columns import CUT, DROPPED, Run
-from ptubench.analysis.limits import Client, Signal, clean, clocks, connections, lateness, nodes
+from ptubench.analysis.limits import NEVER, Client, Signal, clean, clocks, connections, lateness, nodes
 from ptubench.analysis.monitoring import foreign
 from ptubench.analysis.requests import Requests
 from ptubench.analysis.steady import WarmUp
 from ptubench.units import number_text, share_text
 
 _ALWAYS = -1.0
-_NEVER = float("inf")
 _UNSETTLED = ("never_steady", "not_saturated")
 """Reasons for a window that say that it is not the one that was asked for."""
 
@@ -54,7 +53,7 @@ def assess(
         *_sizes(asked),
         *_service(run, offered=len(requests), answers=answers),
         *_azure(run, compared),
-        *(Signal(code, 1, 0, _NEVER, warm_up.text) for code in _UNSETTLED if warm_up.reason == code),
+        *(Signal(code, 1, 0, NEVER, warm_up.text) for code in _UNSETTLED if warm_up.reason == code),
         *_end(run),
     ]
     reasons = []
@@ -138,14 +137,14 @@ def _service(run: Run, *, offered: int, answers: int) -> list[Signal]:
             "model_changed",
             len(served),
             1,
-            _NEVER,
+            NEVER,
             f"the answers name {len(served)} models ({', '.join(clean(name) for name in served)}): the numbers mix "
             "them; see what the deployment was changed to and run again",
         ),
         Signal(
             "no_answer",
             None if answers else 1,
-            _NEVER,
+            NEVER,
             _ALWAYS,
             "no request in the window got any HTTP answer: nothing was measured; see the failures by kind"
             if offered
@@ -167,7 +166,7 @@ def _azure(run: Run, compared: dict[str, Any] | None) -> list[Signal]:
             "foreign_traffic",
             1 if row is not None else None,
             0,
-            _NEVER,
+            NEVER,
             f"Azure counted {row['azure']:,.0f} requests, we sent {row['ours']:,}: others used the deployment, and a part of "
             "what was measured is theirs; run again when nobody else does"
             if row is not None
@@ -177,7 +176,7 @@ def _azure(run: Run, compared: dict[str, Any] | None) -> list[Signal]:
             "resized" if resized else "resource_changed",
             len(changed),
             0,
-            _NEVER,
+            NEVER,
             f"the deployment was changed during the run ({told}): the numbers mix both; run again",
         ),
     ]
@@ -190,7 +189,7 @@ def _end(run: Run) -> list[Signal]:
         Signal(
             "lost_worker",
             len(lost),
-            _NEVER,
+            NEVER,
             0,
             f"{len(lost)} of {run.head.workers} workers ended in mid-run{_where(run, lost)}: {_missing(run)} missing; see what "
             "ended them (memory?) and run again",
@@ -198,14 +197,14 @@ def _end(run: Run) -> list[Signal]:
         Signal(
             "lost",
             1 if ended == "lost" and not lost else None,
-            _NEVER,
+            NEVER,
             _ALWAYS,
             "the run was lost before its end: records are missing; see the notes, mend it and run again",
         ),
         Signal(
             "killed",
             1 if ended == "killed" else None,
-            _NEVER,
+            NEVER,
             _ALWAYS,
             "the run file has no end: the run was killed, and what was in flight then left no record, so that the slow "
             "ones are missing; run again (Ctrl-C ends a run in good order)",

@@ -56,6 +56,8 @@ class Crew:
         self._file: store.Writer | None = None
         self.trouble: str | None = None
         """Why the run is lost, if it is."""
+        self.unwritten: MeasurementLost | None = None
+        """The same where it is the disk."""
         self._account = Account(before(plan.workload, plan.count))
         self._shares = Shares(plan, len(workers))
         self._missing = self._unsent = self._unsent_in_window = 0  # of lost workers
@@ -200,7 +202,7 @@ class Crew:
             if flush:
                 self._file.flush()
         except MeasurementLost as exc:
-            self.trouble = str(exc)
+            self.unwritten, self.trouble = exc, str(exc)
             self.abort()
 
     def tell(self, command: Command) -> None:

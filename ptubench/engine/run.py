@@ -141,13 +141,15 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
             async with kept_fresh(*([] if team.remote else _telling(crew, reached, diverted))):
                 await crew.load(file, zero)
             finished = time.perf_counter() - zero
+            ahead = round(time.time() - unix - finished, 3)
             state = await simulated_state(target) if target.kind == "simulated" else None
             last = crew.end(signals.ended, finished, state, drift=await team.drift())
+            last = msgspec.structs.replace(last, wall_ahead_s=ahead)
             if not crew.trouble:
                 file.write(record.encode(last))
     if crew.trouble:
         kept = "what was recorded until then can be read with `ptubench report`"
-        raise MeasurementLost(f"{file.path}: {crew.trouble}; {kept}")
+        raise crew.unwritten or MeasurementLost(f"{file.path}: {crew.trouble}; {kept}")
     return Outcome(file.path, last.ended)
 
 
