@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from faulty import PATIENT, patience
+from faulty import IMPATIENT, PATIENT, patience
 from ptubench.client import auth, http1
 from ptubench.client.exchange import Exchange, GapSink
 from ptubench.client.make import make_client
@@ -393,4 +393,18 @@ def test_an_event_that_is_too_large_is_let_go_at_once_and_not_by_the_collector()
         gc.enable()
 
     assert failure == "event_too_large"
+    assert held == []
+
+
+@pytest.mark.parametrize("kind", ["close_midstream", "reset_before_headers", "stall_midstream", "idle_close"])
+def test_a_connection_that_is_lost_is_let_go_at_once_and_not_by_the_collector(kind):
+    gc.collect()
+    gc.disable()
+    try:
+        with fault_server(kind) as server:
+            send("timed", server.url, times=5, timeouts=IMPATIENT)
+        held = [thing for thing in gc.get_objects() if isinstance(thing, http1.Connection)]
+    finally:
+        gc.enable()
+
     assert held == []

@@ -104,7 +104,9 @@ def test_a_disk_that_fills_up_is_a_sentence_and_what_was_written_stays(tmp_path)
 
 def test_a_wall_clock_that_is_set_back_changes_no_figure(tmp_path):
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(CLOCK.format(files=str(tmp_path / "results/*")))  # of each process
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        CLOCK.format(files=str(tmp_path / "results/*"))
+    )  # of each process
     with simulated(tmp_path, ptu=1000) as sim:
         ended = run(tmp_path, *endpoint(sim.url), env={"PYTHONPATH": str(tmp_path / "site")}, duration="2s")
 

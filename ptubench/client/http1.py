@@ -117,7 +117,7 @@ class Connection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
             self.transport = None
-        # It and its parser know each other, and wait for the collector: not with an event of 32 MiB.
+        # Whoever still holds this connection does not hold an event of 32 MiB.
         self._events, self._body = None, []
 
     # what the transport calls
@@ -169,6 +169,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Name what that means for the exchange under way."""
         self.transport = None
+        del self._parser  # it knows us: a ring for the collector, of a few kilobytes with all that hangs on it
         exchange = self._exchange
         if exchange is None:
             return
