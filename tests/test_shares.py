@@ -265,15 +265,24 @@ def test_the_quickest_of_some_exchanges_is_believed():
 
 
 @pytest.mark.parametrize(
-    ("uncertainty", "drift", "level"), [(0.004, 0.0, None), (0.004, -0.002, "degraded"), (0.2, None, "invalid")]
+    ("uncertainty", "drift", "level", "says"),
+    [
+        (0.004, 0.0, None, ""),
+        (0.004, -0.002, "degraded", "6.00 ms only: the arrivals of each may"),
+        (0.2, None, "invalid", "near each other, and idle"),
+        (0.001, 0.006, "degraded", "7.00 ms only (that of tcp://n:1 gained 6.00 ms on the parent's during the load): "),
+        (0.001, -10.0, "invalid", "tcp://n:1 lost 10.0 s to the parent's"),
+    ],
 )
-def test_clocks_that_are_not_known_well_are_a_reason(tmp_path, uncertainty, drift, level):
+def test_clocks_that_are_not_known_well_are_a_reason(tmp_path, uncertainty, drift, level, says):
     node = record.Node(worker=0, name="tcp://n:1", machine={}, ahead_s=3.0, uncertainty_s=uncertainty)
     lines = [ok(i, 10 + i / 2) for i in range(100)]
     file = write(tmp_path / "n.jsonl", head(nodes=(node,), planned=100), *lines, end(drift_s=(drift,)))
-    reasons = {reason["code"]: reason["level"] for reason in summarize(file)["validity"]["reasons"]}
+    reasons = {reason["code"]: reason for reason in summarize(file)["validity"]["reasons"]}
+    found = reasons.get("clocks", {"level": None, "text": ""})
 
-    assert reasons.get("clocks") == level
+    assert found["level"] == level
+    assert says in found["text"]
 
 
 # --- bounded ------------------------------------------------------------------------------------------------------------

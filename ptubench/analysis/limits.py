@@ -113,29 +113,40 @@ def nodes(run: Run) -> list[dict[str, Any]]:
 
 
 def clocks(run: Run, typical: float | None) -> list[Signal]:
-    """How well the clocks of several machines are known (the requests of one may be that early or late), and whether ours was set."""
-    open_ = [node["uncertainty_s"] + abs(node["drift_s"] or 0.0) for node in nodes(run)]
+    """How well the clocks of several machines are known, and whether this machine's own was set."""
+    return [*_nodes_clocks(run, typical), _clock_set(run)]
+
+
+def _nodes_clocks(run: Run, typical: float | None) -> list[Signal]:
+    """How well the clocks of several machines are known: by so much the requests of one may be early or late beside the others'."""
+    of = nodes(run)
+    open_ = [node["uncertainty_s"] + abs(node["drift_s"] or 0.0) for node in of]
     known = max(open_, default=None)
+    if known is None:
+        return []
+    worst = of[open_.index(known)]
+    moved = worst["drift_s"] or 0.0
+    seen, way_out = "", "use nodes and a scheduler that are near each other, and idle"
+    if abs(moved) > worst["uncertainty_s"]:
+        gained = f"gained {seconds_text(moved)} on" if moved > 0 else f"lost {seconds_text(-moved)} to"
+        seen = f" (that of {clean(worst['name'])} {gained} the parent's during the load)"
+        way_out = "let one time service (NTP) keep the clocks of all"
+    text = (
+        f"the clocks of the {len(of)} nodes are known to within {seconds_text(known)} only{seen}: the arrivals of each may be "
+        f"that much early or late beside the others'; {way_out}"
+    )
+    return [Signal("clocks", known, 0.005, _late(typical), text)]
+
+
+def _clock_set(run: Run) -> Signal:
+    """Whether the wall clock of this machine was set during the run."""
     ahead = run.end.wall_ahead_s if run.end is not None else 0.0
     moved = "was set back" if ahead < 0 else "went ahead (it was set, or the machine slept)"
-    return [
-        Signal(
-            "clocks",
-            known,
-            0.005,
-            _late(typical),
-            f"the clocks of the {len(open_)} nodes are known to within {seconds_text(known)} only: the arrivals of each may be "
-            "that much early or late beside the others'; use nodes and a scheduler that are near each other, and idle",
-        ),
-        Signal(
-            "clock_set",
-            abs(ahead),
-            1.0,
-            NEVER,
-            f"the wall clock of this machine {moved} by {seconds_text(abs(ahead))} during the run: times are by another clock and "
-            "stand, but the UTC minutes beside them, as Azure Monitor counts, may be others; run again with a clock that is kept right",
-        ),
-    ]
+    text = (
+        f"the wall clock of this machine {moved} by {seconds_text(abs(ahead))} during the run: times are by another clock and "
+        "stand, but the UTC minutes beside them, as Azure Monitor counts, may be others; run again with a clock that is kept right"
+    )
+    return Signal("clock_set", abs(ahead), 1.0, NEVER, text)
 
 
 def _limit(run: Run, of: Client) -> str:
