@@ -480,6 +480,28 @@ def test_a_node_hands_each_sign_of_life_on_to_its_process():
     assert rest == [b"{}\n", b"go"]
 
 
+def test_a_node_that_counts_as_lost_is_told_to_end():
+    """It may be there all the same: its clock was set, or only what it says does not come through."""
+    said = []
+
+    class Silent:
+        async def get(self):
+            await asyncio.get_running_loop().create_future()
+
+    class Outbox:
+        async def put(self, what):
+            said.append(what)
+
+    async def lose():
+        shard = Shard("tcp://n:1", print)
+        shard._to, shard._back, shard._patience = Outbox(), Silent(), 0.01
+        _, rest = await asyncio.wait_for(asyncio.gather(shard.send(), shard.read()), PATIENCE)
+        return rest
+
+    assert asyncio.run(lose()) == b""
+    assert said[-1] == ("end", None)
+
+
 def test_a_process_that_hears_nothing_ends_although_its_input_is_open():
     """Its Dask worker may hang, and would then feed it no end."""
     config = msgspec.structs.replace(msgspec.json.decode(CONFIG, type=Config), silence=0.1)

@@ -125,9 +125,9 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
         opened = await crew.ready()
         if team.remote and workload.client == "timed":
             _check_ways(team.names, opened, target.url)
+        nodes = await team.nodes()  # before the minute is waited for: far away it takes seconds
         if order.whole_minute:
             await _near_the_minute(workload.warmup, team.lead + _PUNCTUAL, order.say)
-        nodes = await team.nodes()
         crew.check()
         file = store.create(order.folder, workload.name, order.label, datetime.now(UTC), compress=order.compress)
         with contextlib.closing(file):

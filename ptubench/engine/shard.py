@@ -32,7 +32,7 @@ class Shard:
         self._clock: asyncio.Future[Reading] | None = None
         self._patience = _SILENT
         self._waits: asyncio.Timeout | None = None
-        self._ended = self._lost = False
+        self._ended = False
 
     @property
     def ahead(self) -> float:
@@ -55,7 +55,7 @@ class Shard:
         """Pass on what is to be said to it, and a sign of life now and then; until cancelled."""
         said: tuple[str, Any] = ("alive", None)
         with contextlib.suppress(*_GONE):  # the node hears nothing and ends
-            while not self._lost and said[0] != "end":
+            while said[0] != "end":
                 try:
                     async with asyncio.timeout(node.BEAT):
                         said = await self._waiting.get()
@@ -71,7 +71,7 @@ class Shard:
                     kind, value = await self._back.get()
             except (TimeoutError, *_GONE):
                 kind, value = "end", None
-                self._lost = True
+                self.kill()  # it may be there all the same, and send what nobody would write down
             if kind == "lines":
                 return bytes(value)
             if kind == "clock" and self._clock is not None and not self._clock.done():
