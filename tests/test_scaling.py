@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import dask
 import distributed
 import msgspec
 import numpy as np
 import pytest
 
 import running
-from clusters import cluster, until
+from clusters import AHEAD, cluster, until
 from ptubench.cli.main import main
 from ptubench.engine import cluster as engine_cluster
 from ptubench.engine import node
@@ -63,6 +64,8 @@ class World:
     """What the runs of this file left: they share a cluster and a server, each under a path of its own."""
 
     addresses: list[str]
+    ahead: list[int]
+    """The truth about the clock of the Dask worker at each."""
     log: list
     runs: dict[str, running.Run] = field(default_factory=dict)
     stopped: dict = field(default_factory=dict)
@@ -98,7 +101,7 @@ def everything(folder):
     os.environ[KEY] = SECRET  # the nodes inherit it as well
     try:
         with script_server(running.numbered(ANSWER)) as server, cluster(folder / "dask", 2) as dask:
-            found = World(dask.addresses(), server.log)
+            found = World(dask.addresses(), dask.ahead, server.log)
             many_at_once(found, folder, server.base, dask)
             lose_a_worker(found, folder, server.base, dask)
             found.logs = "".join(path.read_text() for path in (folder / "dask").glob("*.log"))
@@ -180,7 +183,7 @@ def test_each_request_of_the_plan_arrives_once_and_none_before_it_is_due(world):
     arrived = {str(number): played.ask.arrived for number, played in enumerate(world.log)}
     late = [arrived[a.headers["x-request-id"]] - run.clock(a.scheduled) for a in run.attempts]
     lag = [attempt.taken - attempt.scheduled for attempt in run.attempts]
-    # What the clocks of two nodes leave open, which here is one clock.
+    # What the clocks of two nodes leave open.
     unsure = max(node.uncertainty_s for node in run.head.nodes)
 
     assert len(world.asked("two")) == run.head.planned + 1  # the probe
@@ -214,11 +217,23 @@ def test_the_summary_is_that_of_one_machine(world):
 def test_the_clocks_of_the_nodes_are_compared(world):
     head, end = world.runs["two"].head, world.runs["two"].end
 
+    truth = dict(zip(world.addresses, world.ahead, strict=True))
+
     assert [node.worker for node in head.nodes] == [0, 1]
-    assert sorted(node.name for node in head.nodes) == sorted(world.addresses)
-    # All of these processes share a clock.
-    assert all(abs(node.ahead_s) <= node.uncertainty_s for node in head.nodes)
+    assert {node.name for node in head.nodes} == truth.keys()
+    assert all(abs(node.ahead_s - truth[node.name]) <= node.uncertainty_s for node in head.nodes)
     assert len(end.drift_s) == 2
+
+
+def test_a_node_whose_clock_is_another_one_begins_with_the_others_and_its_times_are_ours(world):
+    if not any(world.ahead):
+        pytest.skip("this kernel gives no time namespace to processes")
+    run = world.runs["two"]
+
+    # What is not laid on our clock is more than an hour off.
+    assert max(attempt.end for attempt in run.attempts) < AHEAD / 2
+    assert max(tick.t for tick in run.ticks) < AHEAD / 2
+    assert max(map(abs, run.end.drift_s)) < AHEAD / 2
 
 
 # --- secrets ------------------------------------------------------------------------------------------------------------
@@ -329,6 +344,26 @@ def test_a_listener_that_says_nothing_is_no_scheduler(tmp_path, monkeypatch, cap
     assert code == 2
     assert "no connection to a Dask scheduler there (" in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "Dask's configuration lacks the authorities or the client's certificate"),
+        (
+            {"ca-file": "/nowhere/ca.pem", "client.cert": "/nowhere/cert.pem"},
+            "Dask's certificates can't be used ([Errno 2] No such file or directory)",
+        ),
+    ],
+)
+def test_certificates_that_are_not_there_are_one_sentence(tmp_path, monkeypatch, capsys, settings, said):
+    with dask.config.set({f"distributed.comm.tls.{name}": value for name, value in settings.items()}):
+        found = command(tmp_path, monkeypatch, capsys, "--on", "tls://127.0.0.1:1")
+
+    assert found == (
+        2,
+        f"error: --on tls://127.0.0.1:1: {said}; correct Dask's TLS settings (docs/scaling.md)\n",
+    )
 
 
 @pytest.mark.parametrize(

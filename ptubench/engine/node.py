@@ -74,7 +74,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The exit code that goes with it."""
     machine: dict[str, Any] = {}
     place: str = ""
-    """The same for all who share this machine's clock and network."""
+    """The same for all who share this machine and its network."""
     numpy: str = ""
 
 
