@@ -78,7 +78,8 @@ async def remote(
                 sending.append(asyncio.create_task(shard.send()))
             await _begin(client, shards, _task(token, workload, aims, ca_file))
         _check(shards, aims)
-        say(f"load is made on {len(shards)} nodes: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}")
+        nodes = f"{len(names)} nodes" if len(names) > 1 else "one node"
+        say(f"load is made on {nodes}: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}")
         yield _team(client, shards)
     finally:
         for shard in shards:
@@ -132,7 +133,7 @@ async def connect(on: str) -> distributed.Client:
     Raises:
         UsageError: there is none, or its TLS settings are not ours.
     """
-    client = distributed.Client(on, asynchronous=True, set_as_default=False, timeout=_CONNECT)
+    client = distributed.Client(on, asynchronous=True, security=_security(on), set_as_default=False, timeout=_CONNECT)
     try:
         async with asyncio.timeout(2 * _CONNECT):  # its own does not hold where somebody listens and says nothing
             return await client
@@ -142,12 +143,32 @@ async def connect(on: str) -> distributed.Client:
                 await client.close(timeout=_CLOSE)
         if not isinstance(exc, Exception):  # a signal; else whatever answers there, it may be no scheduler at all
             raise
-        said = shown((str(exc).splitlines() or [type(exc).__name__])[0], most=200)
-        tls = "; Dask's TLS settings are read from its configuration (docs/scaling.md)" if on.startswith("tls:") else ""
         raise UsageError(
-            f"--on {on}: no connection to a Dask scheduler there ({said}); start one with `dask scheduler`, correct the "
-            f"address, or install distributed {distributed.__version__} there too{tls}"
+            f"--on {on}: no connection to a Dask scheduler there ({_first_line(exc)}); start one with `dask scheduler`, "
+            f"correct the address, or install distributed {distributed.__version__} there too"
         ) from None
+
+
+def _security(on: str) -> distributed.Security:
+    """The TLS settings of Dask's own configuration.
+
+    Raises:
+        UsageError: they can't be used, or there are none and the address needs some.
+    """
+    security, way_out = distributed.Security(), "correct Dask's TLS settings (docs/scaling.md)"
+    try:
+        context = security.get_connection_args("client")["ssl_context"]
+    except (OSError, ValueError) as exc:  # no such file, no certificate in it, an unknown cipher
+        raise UsageError(f"--on {on}: Dask's certificates can't be used ({_first_line(exc)}); {way_out}") from None
+    if context is None and on.startswith("tls:"):
+        raise UsageError(
+            f"--on {on}: Dask's configuration lacks the authorities or the client's certificate; {way_out}"
+        )
+    return security
+
+
+def _first_line(exc: Exception) -> str:
+    return shown((str(exc).splitlines() or [type(exc).__name__])[0], most=200)
 
 
 async def _names(client: distributed.Client, on: str, most: int) -> list[str]:
