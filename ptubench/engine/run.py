@@ -118,8 +118,9 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
     run_id = secrets.token_hex(8)
     salt = order.salt or run_id
     connections = expected_in_flight(workload, order.plan, target.model) / team.size
+    to_begin = team.lead + _PUNCTUAL
     if order.whole_minute:
-        await _near_the_minute(workload.warmup, _CONNECTING, order.say)
+        await _near_the_minute(workload.warmup, _CONNECTING + to_begin, order.say)
     crew.configure(_configs(order, team, reached, diverted, salt=salt, connections=connections))
     async with crew.reading():
         opened = await crew.ready()
@@ -127,7 +128,7 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
             _check_ways(team.names, opened, target.url)
         nodes = await team.nodes()  # before the minute is waited for: far away it takes seconds
         if order.whole_minute:
-            await _near_the_minute(workload.warmup, team.lead + _PUNCTUAL, order.say)
+            await _near_the_minute(workload.warmup, to_begin, order.say)
         crew.check()
         file = store.create(order.folder, workload.name, order.label, datetime.now(UTC), compress=order.compress)
         with contextlib.closing(file):
