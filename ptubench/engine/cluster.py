@@ -168,7 +168,9 @@ def _security(on: str) -> distributed.Security:
 
 
 def _first_line(exc: Exception) -> str:
-    return shown((str(exc).splitlines() or [type(exc).__name__])[0], most=200)
+    """What an exception says, as far as it fits into a sentence."""
+    unsaid = "no answer in time" if isinstance(exc, TimeoutError) else type(exc).__name__
+    return shown((str(exc).splitlines() or [unsaid])[0], most=200)
 
 
 async def _names(client: distributed.Client, on: str, most: int) -> list[str]:
