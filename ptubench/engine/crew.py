@@ -91,8 +91,8 @@ class Crew:
         Raises:
             MeasurementLost: one has ended; it is named.
         """
-        for number in sorted(self._lost):
-            raise MeasurementLost(self.trouble or f"{self._name(number)} ended before the load began")
+        if self._lost:
+            raise MeasurementLost(self.trouble or f"{self._name(min(self._lost))} ended before the load began")
 
     async def load(self, file: store.Writer, zero: float) -> None:
         """Put the load on at the clock's reading `zero`; returns when every worker is done or lost."""
