@@ -2,16 +2,23 @@
 
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from ptubench.client.exchange import Exchange
 from ptubench.record import Attempt
 from ptubench.sim import faults
 from ptubench.workload.model import Timeouts
-from servers import healthy
+from running import calmly
+from servers import healthy, script_server
 
 TOKENS = 8
-IMPATIENT = Timeouts(connect=0.5, first_byte=0.3, idle=0.3, total=5.0)
-PATIENT = Timeouts(connect=5.0, first_byte=5.0, idle=5.0, total=10.0)
-STALLS = ("stall_first_byte", "stall_headers", "stall_midstream")
+PATIENT = Timeouts(connect=30.0, first_byte=30.0, idle=30.0, total=60.0)
+IMPATIENT = replace(PATIENT, connect=0.5)
+STALLS = {
+    "stall_first_byte": replace(PATIENT, first_byte=0.3),
+    "stall_headers": replace(PATIENT, idle=0.3),
+    "stall_midstream": replace(PATIENT, idle=0.3),
+}
 STEADY = b'{"stream":true,"steady":1}'
 FAULTY = b'{"stream":true}'
 
@@ -102,7 +109,7 @@ TABLE = {
 
 def patience(kind):
     """Limits under which only a stall is one: short for these alone, so that a stall of the machine is none."""
-    return IMPATIENT if kind in STALLS else PATIENT
+    return STALLS.get(kind, PATIENT)
 
 
 async def send(client, body=FAULTY):
@@ -115,10 +122,18 @@ def outcome(exchange):
     return Attempt(index=0, scheduled=0.0, taken=0.0, failure=exchange.failure, status=exchange.status).outcome
 
 
-def beside_a_steady_stream(kind):
-    """Plays the fault, except to the request of the steady stream."""
+def beside_a_steady_stream(kind, both):
+    """What `both` finds of a steady stream, of the fault and of their connections; and the server's log by their bodies.
+
+    Again if the machine stalled for as long as the server is to: then the steady stream meets the limit, too.
+    """
     fault, steady = faults.script(kind, tokens=TOKENS, gap=0.001), healthy(tokens=8, ttft=0.01, gap=0.004)
-    return lambda ask: (steady if ask.body == STEADY else fault)(ask)
+
+    def once():
+        with script_server(lambda ask: (steady if ask.body == STEADY else fault)(ask)) as server:
+            return *both(server.url, patience(kind)), {played.ask.body: played for played in server.log}
+
+    return calmly(once, lambda found: outcome(found[0]) == "ok")
 
 
 def assert_seen_as_sent(exchange, contents, *, whole=True):
@@ -131,16 +146,18 @@ def assert_seen_as_sent(exchange, contents, *, whole=True):
         assert contents[exchange.answer.content_events - 1] <= exchange.answer.last_content <= exchange.end
 
 
-def assert_as_in_the_table(row, faulty, steady, logs):
-    """What became of the faulty request, and that the steady stream beside it is untouched; `logs` by the request's body."""
-    assert (outcome(faulty), faulty.failure, faulty.flags, faulty.status) == (
-        row.outcome,
-        row.failure,
-        row.flags,
-        row.status,
-    )
+def assert_as_in_the_table(row, faulty, contents):
+    """What became of a request; `contents` are the stamps of the server's log."""
+    seen = (outcome(faulty), faulty.failure, faulty.flags, faulty.status)
+
+    assert seen == (row.outcome, row.failure, row.flags, row.status)
     assert faulty.answer.completion_tokens == row.tokens
-    assert_seen_as_sent(faulty, logs[FAULTY].contents, whole=row.read)
+    assert_seen_as_sent(faulty, contents, whole=row.read)
+
+
+def assert_as_in_the_table_and_alone(row, faulty, steady, logs):
+    """What became of the faulty request, and that the steady stream beside it is untouched; `logs` by the request's body."""
+    assert_as_in_the_table(row, faulty, logs[FAULTY].contents)
     assert (outcome(steady), steady.flags, steady.answer.content_events) == ("ok", (), 8)
     assert_seen_as_sent(steady, logs[STEADY].contents)
 

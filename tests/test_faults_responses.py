@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from faulty import FAULTY, PATIENT, TABLE, TOKENS, Row, assert_seen_as_sent, outcome, patience
+from faulty import FAULTY, PATIENT, TABLE, TOKENS, Row, assert_as_in_the_table, outcome, patience
 from ptubench.client.connect import address
 from ptubench.client.exchange import Exchange
 from ptubench.client.timed import TimedClient
@@ -39,14 +39,7 @@ def test_a_fault_has_the_same_outcome_as_in_chat_completions(kind):
         exchange = asyncio.run(once(server.base + PATH, patience(kind)))
         (played,) = server.log
 
-    assert (outcome(exchange), exchange.failure, exchange.flags, exchange.status) == (
-        row.outcome,
-        row.failure,
-        row.flags,
-        row.status,
-    )
-    assert exchange.answer.completion_tokens == row.tokens
-    assert_seen_as_sent(exchange, played.contents, whole=row.read)
+    assert_as_in_the_table(row, exchange, played.contents)
 
 
 def test_reasoning_and_the_reason_of_a_fault_are_told_too():

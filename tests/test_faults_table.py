@@ -17,7 +17,7 @@ from faulty import (
     STEADY,
     TABLE,
     TOKENS,
-    assert_as_in_the_table,
+    assert_as_in_the_table_and_alone,
     assert_sent_once_more,
     beside_a_steady_stream,
     outcome,
@@ -90,11 +90,9 @@ def test_the_table_names_every_fault():
 @pytest.mark.parametrize("kind", sorted(TABLE))
 def test_a_fault_is_named_and_the_stream_beside_it_untouched(kind, run):
     row = TABLE[kind]
-    with script_server(beside_a_steady_stream(kind)) as server:
-        steady, faulty, open_connections = run(both(server.url, patience(kind)))
-        logs = {played.ask.body: played for played in server.log}
+    steady, faulty, open_connections, logs = beside_a_steady_stream(kind, lambda *where: run(both(*where)))
 
-    assert_as_in_the_table(row, faulty, steady, logs)
+    assert_as_in_the_table_and_alone(row, faulty, steady, logs)
     assert open_connections == 1 + row.kept
 
 
@@ -206,6 +204,14 @@ def test_a_reused_connection_that_breaks_after_the_first_byte_is_not_sent_again(
 
     assert (second.failure, second.resent) == ("broken_stream", False)
     assert len(server.log) == 2
+
+
+def test_a_stream_that_stalls_ends_at_its_idle_limit_though_the_first_byte_had_longer(run):
+    with script_server(faults.script("stall_midstream")) as server:
+        exchange = run(once(server.url, timeouts=patience("stall_midstream")))
+
+    assert exchange.failure == "idle_timeout"
+    assert 0.3 <= exchange.end - exchange.sent < PATIENT.first_byte
 
 
 def test_a_slow_answer_meets_the_total_limit(run):

@@ -7,6 +7,7 @@ import socket
 import sys
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 import running
@@ -17,19 +18,17 @@ from faulty import (
     TABLE,
     TOKENS,
     Row,
-    assert_as_in_the_table,
+    assert_as_in_the_table_and_alone,
     assert_seen_as_sent,
     assert_sent_once_more,
     beside_a_steady_stream,
     outcome,
-    patience,
     send,
 )
 from h2_server import h2_server
 from ptubench.client.make import make_client
 from ptubench.sim import faults
 from ptubench.sim.script import Do
-from ptubench.workload.model import Timeouts
 from servers import CHAT, FORBIDDEN, HANG, Authority, healthy, healthy_server, proxy, script_server
 
 CANNOT_SEE = {
@@ -84,11 +83,9 @@ async def in_turn(url, count, **options):
 @pytest.mark.parametrize("kind", sorted(TABLE))
 def test_a_fault_is_named_as_by_the_timed_client_and_the_stream_beside_it_untouched(kind):
     row = CANNOT_SEE.get(kind, TABLE[kind])
-    with script_server(beside_a_steady_stream(kind)) as server:
-        steady, faulty, kept = run(both(server.url, patience(kind)))
-        logs = {played.ask.body: played for played in server.log}
+    steady, faulty, kept, logs = beside_a_steady_stream(kind, lambda *where: run(both(*where)))
 
-    assert_as_in_the_table(row, faulty, steady, logs)
+    assert_as_in_the_table_and_alone(row, faulty, steady, logs)
     assert kept == 1 + row.kept
 
 
@@ -147,17 +144,17 @@ def test_a_reused_connection_that_breaks_after_the_first_byte_is_not_sent_again(
 @pytest.mark.parametrize(
     ("limits", "failure"),
     [
-        (Timeouts(connect=1, first_byte=0.2, idle=5, total=5), "first_byte_timeout"),
-        (Timeouts(connect=1, first_byte=5, idle=0.2, total=5), None),
-        (Timeouts(connect=1, first_byte=5, idle=5, total=0.2), "total_timeout"),
+        ({"first_byte": 0.2}, "first_byte_timeout"),
+        ({"idle": 0.2}, None),
+        ({"total": 0.2}, "total_timeout"),
     ],
 )
 def test_the_first_byte_has_a_limit_of_its_own(limits, failure):
     def script(ask):
-        return [0.5, *healthy()(ask)]
+        return [0.5, *faults.script("one_write")(ask)]  # so that nothing is idle after the first byte
 
     with script_server(script) as server:
-        (exchange,) = run(in_turn(server.url, 1, timeouts=limits))
+        (exchange,) = run(in_turn(server.url, 1, timeouts=msgspec.structs.replace(PATIENT, **limits)))
 
     assert exchange.failure == failure
 

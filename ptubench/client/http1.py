@@ -103,7 +103,8 @@ class Connection(asyncio.Protocol):
         waiter = self._waiter = self._loop.create_future()
         exchange.sent = self._at = perf_counter()
         self.transport.write(request)
-        self._timer = self._loop.call_later(min(self._timeouts.first_byte, self._timeouts.total), self._check_time)
+        limits = self._timeouts
+        self._timer = self._loop.call_later(min(limits.first_byte, limits.idle, limits.total), self._check_time)
         try:
             await waiter
         finally:
@@ -313,7 +314,7 @@ class Connection(asyncio.Protocol):
             waiter.set_result(None)
 
     def _check_time(self) -> None:
-        """One timer an exchange: it looks which limit is due and sleeps until the next."""
+        """One timer an exchange: it looks which limit is due and sleeps until the next, or for what may become idle time."""
         exchange, limits = self._exchange, self._timeouts
         if exchange is None or exchange.sent is None:
             return
@@ -324,7 +325,7 @@ class Connection(asyncio.Protocol):
             quiet = ("idle_timeout", self._at + limits.idle, limits.idle)
         kind, due, limit = min(quiet, ("total_timeout", exchange.sent + limits.total, limits.total), key=lambda x: x[1])
         if now < due:
-            self._timer = self._loop.call_later(due - now + 0.001, self._check_time)
+            self._timer = self._loop.call_later(min(due - now, limits.idle) + 0.001, self._check_time)
             return
         self._at = now
         self._finish(kind, f"after {limit:g} s")
