@@ -15,6 +15,7 @@ from ptubench.sim.script import Pace, chunked
 from ptubench.sim.wire import ScriptServer
 
 CHAT = "/openai/v1/chat/completions"
+_PATIENCE = 60
 
 
 class Background:
@@ -27,7 +28,7 @@ class Background:
 
     def run(self, work):
         """The result of a coroutine, run over there."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(_PATIENCE)
 
     @contextlib.contextmanager
     def listening(self, starting) -> Iterator[int]:
@@ -41,7 +42,7 @@ class Background:
     def close(self) -> None:
         self.run(_cancel_others())
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(_PATIENCE)
         self.loop.close()
 
 

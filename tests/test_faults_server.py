@@ -27,6 +27,7 @@ from servers import (
     proxy,
     script_server,
 )
+from simulated import PATIENCE
 
 ASK = Ask(method="POST", target=CHAT, headers={}, body=b"", connection=0, nth=0, arrived=0.0)
 REQUEST = b"POST /openai/v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
@@ -37,7 +38,7 @@ PACE = Pace(tokens=8)
 
 def exchange(port: int, request: bytes = REQUEST) -> bytes:
     """All that comes back until the server closes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
         client.sendall(request)
         return receive(client)
 
@@ -53,7 +54,7 @@ def receive(client: socket.socket) -> bytes:
 
 def post(port: int, body: bytes = b"{}") -> tuple[int, bytes]:
     """Status and body, read by the standard library's client."""
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         client.request("POST", CHAT, body=body)
         answer = client.getresponse()
@@ -95,7 +96,7 @@ def test_the_log_tells_when_each_content_event_left():
 
 def test_the_log_keeps_what_was_asked():
     with script_server({"/a": healthy(tokens=1), "/b": healthy(tokens=2)}) as server:
-        client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+        client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         for path in ("/a?x=1", "/b"):
             client.request("POST", path, body=b"body of " + path.encode(), headers={"API-Key": "k"})
             client.getresponse().read()
@@ -123,14 +124,14 @@ def test_every_fault_puts_its_script_on_the_wire(kind):
 @pytest.mark.parametrize("kind", sorted(ENDLESS))
 def test_a_stall_says_no_more_and_keeps_the_connection(kind):
     said = written(faults.FAULTS[kind].play(ASK, PACE))
-    with fault_server(kind) as server, socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+    with fault_server(kind) as server, socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as client:
         client.sendall(REQUEST)
         answer = b""
         while len(answer) < len(said):
             answer += client.recv(65536)
         client.settimeout(0.2)
         answer += receive(client)
-        client.settimeout(5)
+        client.settimeout(PATIENCE)
         client.shutdown(socket.SHUT_WR)
         rest = receive(client)
 
@@ -140,7 +141,7 @@ def test_a_stall_says_no_more_and_keeps_the_connection(kind):
 def test_a_reset_is_a_reset():
     with (
         fault_server("reset_before_headers") as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=5) as client,
+        socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as client,
     ):
         client.sendall(REQUEST)
 
@@ -151,7 +152,7 @@ def test_a_reset_is_a_reset():
 def test_a_pooled_connection_closes_when_it_is_used_again():
     with (
         fault_server("pooled_close") as server,
-        socket.create_connection(("127.0.0.1", server.port), timeout=5) as client,
+        socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as client,
     ):
         client.sendall(KEPT)
         first = b""
@@ -207,7 +208,7 @@ def test_headers_are_longer_than_64_kib():
 def test_garbage_and_endless_requests_close_the_connection():
     with healthy_server() as server:
         answered = exchange(server.port, b"\x00\x01 what\r\n\r\n")
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as client:
             client.sendall(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (MOST_REQUEST * 2))
             try:
                 client.sendall(
@@ -242,11 +243,11 @@ def test_tls_is_served_with_the_name_that_was_asked_for(tmp_path):
     authority = Authority()
     trust = ssl.create_default_context(cafile=str(authority.file(tmp_path)))
     with healthy_server(tls=authority.serving("example.test")) as server:
-        raw = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+        raw = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
         with raw, trust.wrap_socket(raw, server_hostname="example.test") as client:
             client.sendall(REQUEST)
             status_line = client.recv(12)
-        other = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+        other = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
         with other, pytest.raises(ssl.SSLCertVerificationError):
             trust.wrap_socket(other, server_hostname="another.test")
 
@@ -279,7 +280,7 @@ def test_the_front_passes_the_bytes_of_the_upstream_unchanged():
 
 def test_the_front_keeps_connections_and_passes_their_requests_one_after_the_other():
     with healthy_server(tokens=2) as upstream, front_server({}, ("127.0.0.1", upstream.port)) as (port, _):
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         statuses = []
         for method in ("POST", "POST", "GET"):
             client.request(method, CHAT)
@@ -315,7 +316,7 @@ def test_the_front_never_plays_a_fault_for_a_get():
         healthy_server(tokens=1) as upstream,
         front_server({"http_500": 1.0}, ("127.0.0.1", upstream.port)) as (port, _),
     ):
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         client.request("GET", "/simulator/state")
         status = client.getresponse().status
         client.close()

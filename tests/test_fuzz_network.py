@@ -100,7 +100,7 @@ STREAM = [
     *(b"data", b":", b" ", b"\n", b"\r\n", b"\r", b"\xef\xbb\xbf", b"event: x\n", b": c\n", b"id", b"data: [DONE]\n\n"),
     *(b"data: " + msgspec.json.encode(event) + b"\n\n" for events in EVENTS.values() for event in events),
 ]
-LIMITS = Timeouts(connect=1, first_byte=9, idle=9, total=9)
+LIMITS = Timeouts(connect=60, first_byte=60, idle=60, total=60)
 
 
 class Wire(asyncio.Transport):
@@ -134,7 +134,7 @@ async def exchanged(reads, *, api, stream, broken, gaps=None):
             connection.data_received(read)
     if connection.transport is not None:
         connection.connection_lost(ConnectionResetError("reset") if broken else None)
-    await asyncio.wait_for(under_way, 1)
+    await asyncio.wait_for(under_way, 20)
     return exchange
 
 

@@ -1,6 +1,7 @@
 """Where the load went: address, proxy, regions, the round trip inside TTFT; and the way out of a target that refuses."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -214,10 +215,12 @@ def test_the_round_trip_is_one_handshake_without_the_time_of_answers_or_tls(tmp_
     authority = Authority()
     with healthy_server(ttft=0.3, tls=authority.serving()) as server:
         ca_file = str(authority.file(tmp_path))
+        began = time.perf_counter()
         found = asyncio.run(probe(lambda: client_of(server.url, ca_file=ca_file), target(server.url), WORKLOAD))
+        took = time.perf_counter() - began
 
     assert 0 < found.tcp_s < found.connect_s - found.tls_s + 1e-9
-    assert found.tcp_s < 0.3
+    assert found.connect_s < took - 0.3
     assert found.network() == {
         "address": "127.0.0.1",
         "private": True,

@@ -164,7 +164,7 @@ def test_curl_gets_a_stream(sim, path):
             body,
         ],
         capture_output=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
 

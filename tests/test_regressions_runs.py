@@ -34,7 +34,7 @@ WORKLOAD = {
     "load": {"rate": "20/s", "arrivals": "constant"},
     "duration": "1s",
     "warmup": "0s",
-    "drain": "2s",
+    "drain": "20s",
 }
 PATIENCE = 60
 FAST = "gpt-4.1:50,latency=0.01,tps=2000,jitter=0"

@@ -244,7 +244,7 @@ def test_a_target_with_a_key_has_nothing_to_renew():
     async def main():
         keys = Keys({"api-key": "k"}, None, print)
         await keys.renew()
-        await asyncio.wait_for(keys.keep(print), 1)
+        await asyncio.wait_for(keys.keep(print), 20)
         return keys.headers
 
     assert asyncio.run(main()) == {"api-key": "k"}

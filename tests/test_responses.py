@@ -30,7 +30,7 @@ from ptubench.target.model import Target
 from ptubench.workload.model import Class, Fixed, Messages, OpenLoop, Stage, Timeouts, Uniform, Workload
 from runs import ok
 from servers import fault_server, script_server
-from simulated import simulated
+from simulated import PATIENCE, simulated
 
 pytestmark = pytest.mark.alone
 
@@ -591,7 +591,7 @@ def sim(tmp_path_factory):
 def ask(sim, path=PLAIN, **fields):
     """Status, headers and body of one exchange."""
     body = {"model": "mine", "input": "one two, in 5 tokens.", **fields}
-    connection = http.client.HTTPConnection("127.0.0.1", sim.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", sim.port, timeout=PATIENCE)
     with contextlib.closing(connection):
         connection.request("POST", path, json.dumps(body))
         got = connection.getresponse()

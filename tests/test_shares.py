@@ -181,8 +181,9 @@ def test_a_worker_that_ended_after_it_was_ready_and_before_the_load_is_named():
         crew, _ = crew_of(Worker(Ready(connections=1)), gone)
         async with crew.reading():
             await crew.ready()
-            await asyncio.sleep(0.01)
-            crew.check()
+            for _ in range(100):  # turns of the loop, until its end is read
+                crew.check()
+                await asyncio.sleep(0)
 
     with pytest.raises(MeasurementLost, match=r"^load worker 2 of 2 ended before the load began"):
         asyncio.run(play())

@@ -16,7 +16,7 @@ from ptubench.sim import chat
 from ptubench.sim.deployment import Call, Deployment
 from ptubench.sim.options import parse
 from ptubench.sim.server import serve, welcome
-from simulated import simulated
+from simulated import PATIENCE, simulated
 
 PLAIN = "/openai/v1/chat/completions"
 CLASSIC = "/openai/deployments/mine/chat/completions?api-version=2024-10-21"
@@ -31,7 +31,7 @@ def sim(tmp_path_factory):
 def ask(sim, path=PLAIN, *, method="POST", headers=None, raw=None, **fields):
     """Status, headers and body of one exchange on a connection of its own."""
     body = {"model": "mine", "messages": [{"role": "user", "content": "one two, in 5 tokens."}], **fields}
-    connection = http.client.HTTPConnection("127.0.0.1", sim.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", sim.port, timeout=PATIENCE)
     with contextlib.closing(connection):
         connection.request(method, path, raw if raw is not None else json.dumps(body), headers or {})
         answer = connection.getresponse()
@@ -154,7 +154,7 @@ def test_a_client_that_leaves_ends_the_generation(tmp_path):
         state = json.loads(ask(sim, "/simulator/state", method="GET")[2])
 
     assert entry["gone"]
-    assert 0 < entry["completion_tokens"] < 1000
+    assert 0 < entry["completion_tokens"] < 9000
     assert sum(tokens for _, tokens in state["minutes"]) == 11 + 4 * entry["completion_tokens"]
 
 
@@ -276,7 +276,7 @@ def test_the_key_is_asked_for_by_either_header(tmp_path):
 
 
 def test_a_refused_request_leaves_the_connection_usable(sim):
-    connection = http.client.HTTPConnection("127.0.0.1", sim.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", sim.port, timeout=PATIENCE)
     statuses = []
     with contextlib.closing(connection):
         for body in ("{", '{"model": "m", "messages": [{"role": "user", "content": "1 token"}]}'):
@@ -365,7 +365,7 @@ def test_it_ends_when_its_parents_end_of_the_pipe_closes_even_in_the_middle_of_a
         client.recv(10)
         sim.process.stdin.close()
 
-        assert sim.process.wait(10) == 0
+        assert sim.process.wait(PATIENCE) == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with a POSIX signal")
@@ -380,7 +380,7 @@ def test_it_ends_when_its_parent_is_killed():
     with start("-c", parent_code) as parent:
         port = json.loads(parent.stdout.readline())["port"]
         parent.kill()
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE
         while time.monotonic() < until and _accepts(port):
             time.sleep(0.02)
 
@@ -403,7 +403,7 @@ def test_it_leaves_ctrl_c_to_its_parent(sim):
 
 def test_options_that_make_no_sense_are_said_to_the_parent():
     with start("-m", "ptubench.sim.child") as child:
-        said, _ = child.communicate(b'{"model": "gpt-4.1", "ptu": 50, "deph": 3}\n', timeout=10)
+        said, _ = child.communicate(b'{"model": "gpt-4.1", "ptu": 50, "deph": 3}\n', timeout=PATIENCE)
 
     assert json.loads(said) == {"error": "simulated deployment: unknown key `deph`; did you mean `depth`?"}
     assert child.returncode == 2
@@ -429,7 +429,7 @@ def test_serving_ends_cleanly_on_a_signal_and_cuts_off_what_runs(number):
             )
             client.recv(10)
             process.send_signal(number)
-            _, rest = process.communicate(timeout=10)
+            _, rest = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 0
     assert rest == b""

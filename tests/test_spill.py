@@ -11,7 +11,7 @@ from ptubench.errors import UsageError
 from ptubench.sim.deployment import Admitted, Call, Refused
 from ptubench.sim.options import from_mapping, parse
 from ptubench.sim.spillover import Resource
-from simulated import simulated
+from simulated import PATIENCE, simulated
 
 pytestmark = pytest.mark.alone
 
@@ -101,7 +101,7 @@ def test_spillover_can_be_asked_for_in_one_text():
 def ask(sim, prompt="one two, in 5 tokens.", **headers):
     """Status, headers and body of one exchange."""
     body = {"model": "mine", "messages": [{"role": "user", "content": prompt}], "max_tokens": 5}
-    connection = http.client.HTTPConnection("127.0.0.1", sim.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", sim.port, timeout=PATIENCE)
     with contextlib.closing(connection):
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request("POST", "/openai/v1/chat/completions", json.dumps(body), named)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from simulated import PATIENCE
+
 STUB = Path(__file__).parents[1] / "benchmarks" / "stub.py"
 
 
@@ -22,11 +24,11 @@ def stub(*options):
             yield process, json.loads(process.stdout.readline())["port"]
         finally:
             process.stdin.close()
-            process.wait(20)
+            process.wait(PATIENCE)
 
 
 def ask(port, method, path, body=b""):
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     with contextlib.closing(client):
         client.request(method, path, body=body)
         answer = client.getresponse()
@@ -99,7 +101,7 @@ def test_it_ends_with_its_stdin_or_a_signal_and_says_what_it_did(way, tmp_path):
         ask(port, "POST", "/", b'{"stream":true}')
         process.terminate() if way == "terminate" else process.stdin.close()
         stats = json.loads(process.stdout.read())
-        code = process.wait(20)
+        code = process.wait(PATIENCE)
 
     assert code == 0
     assert (stats["requests"], stats["sent"], stats["delivered"]) == (1, 1, 1.0)
@@ -107,15 +109,15 @@ def test_it_ends_with_its_stdin_or_a_signal_and_says_what_it_did(way, tmp_path):
 
 
 def test_a_client_that_leaves_is_counted_and_owed_nothing_more():
-    with stub("--tokens", "1000", "--rate", "100", "--ttft", "0") as (_, port):
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with stub("--tokens", "10000", "--rate", "100", "--ttft", "0") as (_, port):
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         client.request("POST", "/", body=b'{"stream":true}')
         client.getresponse().read(100)
         client.close()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE
         stats = {"abandoned": 0}
         while not stats["abandoned"] and time.monotonic() < deadline:
             stats = json.loads(ask(port, "GET", "/stats")[1])
 
     assert stats["abandoned"] == 1
-    assert stats["due"] == stats["sent"] < 1000
+    assert stats["due"] == stats["sent"] < 10_000
