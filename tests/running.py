@@ -108,6 +108,11 @@ def call(*arguments: object) -> int:
     return ended.value.code or 0
 
 
+def called(captured: Any, *arguments: object) -> tuple[int, str, str]:
+    """The exit code of a command line in this process, and what it printed, of which `captured` is the fixture that knows."""
+    return call(*arguments), *captured.readouterr()
+
+
 def start(folder: Path, *options: str, **keys: Any) -> Started:
     """Start `ptubench run` in a folder of its own; `keys` of the workload stand over `WORKLOAD`'s; None leaves one out."""
     folder.mkdir()

@@ -2,14 +2,12 @@
 
 import json
 import re
-import sys
 
 import pytest
 
 import runs
 from ptubench import capacity_run
 from ptubench.capacity_run import CapacityOptions
-from ptubench.cli import main
 from ptubench.commands import RunOptions
 from ptubench.page import alias, answers, short_answers
 from ptubench.page.charts.size import of_size
@@ -19,6 +17,7 @@ from ptubench.size import answer as sizes
 from ptubench.size.asked import SizeOptions, ask
 from ptubench.target.model import TargetOptions
 from ptubench.units import number_text
+from running import called
 
 pytest.importorskip("plotly")
 pytest.importorskip("jinja2")
@@ -31,14 +30,6 @@ MONTH = {
     "cheapest": {"plan": "pay_as_you_go", "term": None, "total": 1000.0},
 }
 HOSTILE = '"><script>alert(1)</script>\u202e\x1b[31m{{7*7}}'
-
-
-def called(monkeypatch, capfd, *arguments):
-    monkeypatch.setattr(sys, "argv", ["ptubench", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    said = capfd.readouterr()
-    return ended.value.code or 0, said.out, said.err
 
 
 def charts(page):
@@ -186,18 +177,18 @@ def test_histories_and_runs_lose_their_names():
 
 
 @pytest.mark.parametrize("command", [("compare", "a", "b"), ("size", "chat"), ("capacity", "chat"), ("report", "a")])
-def test_other_names_are_for_a_page(monkeypatch, capfd, command):
-    code, _, err = called(monkeypatch, capfd, *command, "--alias")
+def test_other_names_are_for_a_page(capfd, command):
+    code, _, err = called(capfd, *command, "--alias")
 
     assert code == 2
     assert "go" in err
     assert "with --html only" in err
 
 
-def test_size_writes_the_page_beside_what_it_prints(monkeypatch, capfd, tmp_path):
+def test_size_writes_the_page_beside_what_it_prints(capfd, tmp_path):
     file = tmp_path / "size.html"
     options = ("size", "chat", "--model", "gpt-4.1", "--no-simulation", "--html", file)
-    code, out, _ = called(monkeypatch, capfd, *options, "--json")
+    code, out, _ = called(capfd, *options, "--json")
 
     assert code == 0
     assert json.loads(out)["recommended"] == 40
@@ -210,11 +201,11 @@ def folder(searched, tmp_path):
     return tmp_path
 
 
-def test_the_folder_of_a_search_is_shown_again(monkeypatch, capfd, searched, folder):
+def test_the_folder_of_a_search_is_shown_again(capfd, searched, folder):
     page = folder / "page.html"
-    _, table, _ = called(monkeypatch, capfd, "report", folder)
-    _, document, _ = called(monkeypatch, capfd, "report", folder, "--json")
-    code, nothing, _ = called(monkeypatch, capfd, "report", folder, "--html", page)
+    _, table, _ = called(capfd, "report", folder)
+    _, document, _ = called(capfd, "report", folder, "--json")
+    code, nothing, _ = called(capfd, "report", folder, "--html", page)
 
     assert "highest rate" in table
     assert json.loads(document) == json.loads(json.dumps(searched))
@@ -240,35 +231,35 @@ def test_a_folder_that_has_no_answer_is_one_sentence(monkeypatch, capfd, tmp_pat
     monkeypatch.chdir(tmp_path)
     if text is not None:
         (tmp_path / "answer.json").write_text(text)
-    code, _, err = called(monkeypatch, capfd, "report", tmp_path, *options)
+    code, _, err = called(capfd, "report", tmp_path, *options)
 
     assert code == 2
     assert sentence in err
     assert err.count("\n") == 1
 
 
-def test_compare_writes_the_page_of_both_runs(monkeypatch, capfd, tmp_path):
+def test_compare_writes_the_page_of_both_runs(capfd, tmp_path):
     files = [
         runs.write(tmp_path / name, runs.head(run_id=name), *runs.steady(300, step=0.2), runs.end()) for name in "ab"
     ]
     page = tmp_path / "both.html"
-    code, out, _ = called(monkeypatch, capfd, "compare", *files, "--html", page)
+    code, out, _ = called(capfd, "compare", *files, "--html", page)
 
     assert code == 0
     assert "B against A" in out
     assert "comparison-differences-b" in charts(page.read_text())
 
 
-def test_no_page_is_promised_where_nothing_is_found(monkeypatch, capfd, tmp_path):
+def test_no_page_is_promised_where_nothing_is_found(capfd, tmp_path):
     options = ("capacity", "chat", "--simulate", "gpt-4.1:50", "--dry-run", "--html", tmp_path / "x.html")
-    code, _, err = called(monkeypatch, capfd, *options)
+    code, _, err = called(capfd, *options)
 
     assert (code, err) == (2, "error: --html: nothing is found by --dry-run; leave one of them out\n")
 
 
 @pytest.mark.parametrize("command", [("size", "chat"), ("capacity", "chat"), ("compare", "a", "b")])
-def test_a_place_that_can_not_be_written_is_said_before_anything_is_done(monkeypatch, capfd, tmp_path, command):
-    code, _, err = called(monkeypatch, capfd, *command, "--html", tmp_path)
+def test_a_place_that_can_not_be_written_is_said_before_anything_is_done(capfd, tmp_path, command):
+    code, _, err = called(capfd, *command, "--html", tmp_path)
 
     assert code == 2
     assert err.startswith(f"error: --html {tmp_path}: can't be written")

@@ -5,7 +5,6 @@ import itertools
 import json
 import re
 import shlex
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from rich.text import Text
 import runs
 from ptubench.analysis.gather import load
 from ptubench.analysis.summary import summary_of
-from ptubench.cli.main import main
 from ptubench.errors import UsageError
 from ptubench.page import alias, document
 from ptubench.page.limits import limits
@@ -36,6 +34,7 @@ from ptubench.target.resolve import resolve_target
 from ptubench.workload import read, shipped, write
 from ptubench.workload.hashing import workload_hash
 from ptubench.workload.model import ClosedLoop, Lognormal, OpenLoop, Stage, Trace, Uniform
+from running import called
 
 ACCOUNT = (
     "/subscriptions/8d2b1e0c-sub/resourceGroups/contoso-group/providers/Microsoft.CognitiveServices/accounts/contoso"
@@ -378,7 +377,7 @@ def test_the_command_and_the_workload_of_a_page_plan_the_same_run(monkeypatch, c
     (tmp_path / "chat.yaml").write_text(workload.text)
     monkeypatch.chdir(tmp_path)
     words = shlex.split(said.text.replace("\\\n", " "))
-    code, out, _ = called(monkeypatch, capfd, *words[1:], "--dry-run", "--json")
+    code, out, _ = called(capfd, *words[1:], "--dry-run", "--json")
     planned = json.loads(out)
 
     assert code == 0
@@ -805,36 +804,28 @@ def test_free_texts_lose_what_looks_like_a_place(said, other):
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
-def called(monkeypatch, capfd, *arguments):
-    monkeypatch.setattr(sys, "argv", ["ptubench", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    said = capfd.readouterr()
-    return ended.value.code or 0, said.out, said.err
-
-
 @pytest.fixture
 def stored(tmp_path):
     return runs.write(tmp_path / "run.jsonl", runs.head(target=AZURE), *runs.steady(400), runs.end())
 
 
-def test_a_page_is_written_instead_of_a_table(monkeypatch, capfd, tmp_path, stored):
+def test_a_page_is_written_instead_of_a_table(capfd, tmp_path, stored):
     file = tmp_path / "new" / "run.html"
-    code, out, _ = called(monkeypatch, capfd, "report", stored, "--html", file, "--alias")
+    code, out, _ = called(capfd, "report", stored, "--html", file, "--alias")
 
     assert (code, out) == (0, "")
     assert file.read_text().startswith("<!doctype html>")
     assert "contoso" not in file.read_text()
 
 
-def test_options_of_the_page_need_a_page(monkeypatch, capfd, stored):
-    code, _, err = called(monkeypatch, capfd, "report", stored, "--alias")
+def test_options_of_the_page_need_a_page(capfd, stored):
+    code, _, err = called(capfd, "report", stored, "--alias")
 
     assert (code, err) == (2, "error: --alias and --force: go with --html only\n")
 
 
-def test_a_page_that_can_not_be_written_is_said_at_once(monkeypatch, capfd, tmp_path):
-    code, _, err = called(monkeypatch, capfd, "report", tmp_path / "none.jsonl", "--html", tmp_path)
+def test_a_page_that_can_not_be_written_is_said_at_once(capfd, tmp_path):
+    code, _, err = called(capfd, "report", tmp_path / "none.jsonl", "--html", tmp_path)
 
     assert code == 2
     assert err.startswith(f"error: --html {tmp_path}: can't be written")
@@ -842,7 +833,7 @@ def test_a_page_that_can_not_be_written_is_said_at_once(monkeypatch, capfd, tmp_
 
 def test_without_the_extra_one_sentence_says_how_to_get_it(monkeypatch, capfd, tmp_path, stored):
     monkeypatch.setattr(document, "_NEEDED", ("plotly", "no_such_package"))
-    code, _, err = called(monkeypatch, capfd, "report", stored, "--html", tmp_path / "run.html")
+    code, _, err = called(capfd, "report", stored, "--html", tmp_path / "run.html")
 
     assert (code, err) == (
         2,

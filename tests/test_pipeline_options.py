@@ -1,12 +1,12 @@
 """`--junit`, `--markdown` and `--github` of `run` and `check`: written at the end, looked at before any load."""
 
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from ptubench.cli import main
+import running
 from ptubench.errors import Exit
 from ptubench.report.github import VARIABLE
 from test_github import read
@@ -32,13 +32,7 @@ def call(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", "not-a-key")
     Path("short.yaml").write_text(json.dumps(SHORT))
 
-    def called(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ptubench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exited:
-            main()
-        return exited.value.code or 0, *capfd.readouterr()
-
-    return called
+    return partial(running.called, capfd)
 
 
 def titles(err):

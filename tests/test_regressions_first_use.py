@@ -21,7 +21,7 @@ from ptubench.report import table
 from ptubench.sim import chat, effort, responses
 from ptubench.target.model import Target, TargetOptions
 from ptubench.workload.read import read
-from running import call
+from running import call, called
 from simulated import simulated
 from summaries import summary as made_up
 
@@ -32,11 +32,6 @@ KEY = {"AZURE_OPENAI_API_KEY": "fake"}
 def prepare(*overrides, workload="chat", env=KEY, **options):
     asked = commands.RunOptions(workload=workload, target=TargetOptions(**options), overrides=overrides)
     return commands.prepare(asked, env)
-
-
-def ended(capsys, *arguments):
-    """Exit code, standard output and standard error of a command."""
-    return call(*arguments), *capsys.readouterr()
 
 
 # --- 429s that the user's own client shows only at their end
@@ -100,7 +95,7 @@ def test_a_run_with_such_a_function_sends_no_load(tmp_path, monkeypatch, capsys)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     with simulated(tmp_path) as sim:
-        code, _, said = ended(
+        code, _, said = called(
             capsys,
             *("run", "smoke", "--endpoint", f"{sim.url}/v1", "--deployment", "m"),
             *("--set", "client=broken_client:ask", "--results", tmp_path / "results"),
@@ -120,8 +115,8 @@ def test_a_run_with_such_a_function_sends_no_load(tmp_path, monkeypatch, capsys)
 def test_a_dry_run_whose_probe_fails_exits_with_5_and_a_run_only_warns(tmp_path, capsys):
     with simulated(tmp_path, errors=1.0) as sim:
         where = ("--endpoint", f"{sim.url}/v1", "--deployment", "m", "--results", tmp_path / "results")
-        probed = ended(capsys, "run", "smoke", *where, "--dry-run", "--probe")
-        code, _, warned = ended(capsys, "run", "smoke", *where, "--duration", "1s", "--set", "checks=[]")
+        probed = called(capsys, "run", "smoke", *where, "--dry-run", "--probe")
+        code, _, warned = called(capsys, "run", "smoke", *where, "--duration", "1s", "--set", "checks=[]")
 
     assert probed[0] == 5
     assert "the probe call failed: the target answered with HTTP status 50" in probed[2]
@@ -134,7 +129,7 @@ def test_a_code_that_repeats_the_status_is_not_said_twice(tmp_path, capsys):
     env = {**os.environ, "SIM_KEY": "fake"}
     with simulated(tmp_path, env=env, key_env="SIM_KEY") as sim:
         where = ("--endpoint", f"{sim.url}/v1", "--deployment", "m")
-        code, _, said = ended(capsys, "run", "smoke", *where, "--dry-run", "--probe")
+        code, _, said = called(capsys, "run", "smoke", *where, "--dry-run", "--probe")
 
     assert code == 5
     assert "HTTP status 401 (" in said
@@ -144,8 +139,8 @@ def test_a_code_that_repeats_the_status_is_not_said_twice(tmp_path, capsys):
 def test_a_dry_run_with_a_probe_says_that_a_call_is_sent(tmp_path, capsys):
     with simulated(tmp_path) as sim:
         where = ("--endpoint", f"{sim.url}/v1", "--deployment", "m")
-        _, probed, _ = ended(capsys, "run", "smoke", *where, "--dry-run", "--probe")
-        _, plain, _ = ended(capsys, "run", "smoke", *where, "--dry-run")
+        _, probed, _ = called(capsys, "run", "smoke", *where, "--dry-run", "--probe")
+        _, plain, _ = called(capsys, "run", "smoke", *where, "--dry-run")
 
     assert "dry run: one call is sent" in probed
     assert "dry run: nothing is sent" in plain

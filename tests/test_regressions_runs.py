@@ -22,7 +22,7 @@ from ptubench.sim import answers
 from ptubench.sim.script import Pace, chunked, document
 from ptubench.workload.model import Class, Fixed, Trace, Workload
 from ptubench.workload.resolve import resolve
-from running import call, calmly, environment
+from running import called, calmly, environment
 from servers import script_server
 
 pytestmark = pytest.mark.alone
@@ -172,10 +172,6 @@ def test_a_run_file_of_a_target_without_size_is_no_crash(tmp_path):
 # --- the command line, in this process
 
 
-def command(capsys, *arguments):
-    return call(*arguments), *capsys.readouterr()
-
-
 DRY = ("run", "chat", "--simulate", "gpt-4.1:50", "--dry-run")
 WRONG = [
     (("run",), "Missing argument 'WORKLOAD'; see `ptubench run --help`"),
@@ -197,18 +193,18 @@ WRONG = [
 def test_a_wrong_command_line_is_one_sentence(arguments, sentence, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
 
-    assert command(capsys, *arguments) == (2, "", f"error: {sentence}\n")
+    assert called(capsys, *arguments) == (2, "", f"error: {sentence}\n")
 
 
 @needs_proc
 def test_a_folder_that_cannot_be_written_is_one_sentence_also_for_root(capsys):
-    said = command(capsys, "run", "chat", "--simulate", "gpt-4.1:50", "--results", "/proc/self")
+    said = called(capsys, "run", "chat", "--simulate", "gpt-4.1:50", "--results", "/proc/self")
 
     assert said == (2, "", "error: --results /proc/self: can't be written; name another folder\n")
 
 
 def test_a_key_that_was_typed_is_not_repeated(capsys):
-    code, _, said = command(capsys, "run", "chat", "sk-made-up-0123456789abcdef")
+    code, _, said = called(capsys, "run", "chat", "sk-made-up-0123456789abcdef")
 
     assert (code, said) == (2, "error: (not shown); see `ptubench run --help`\n")
 
