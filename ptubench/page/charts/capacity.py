@@ -189,14 +189,7 @@ def _points(kind: str, steps: Sequence[Row]) -> dict[str, Any]:
         "name": title,
         "x": parts.numbers(step["rate"] for step in steps),
         "y": parts.numbers(values),
-        "error_y": {
-            "type": "data",
-            "symmetric": False,
-            "array": parts.numbers(max(0.0, high - value) for value, (_, high) in zip(values, pairs, strict=True)),
-            "arrayminus": parts.numbers(max(0.0, value - low) for value, (low, _) in zip(values, pairs, strict=True)),
-            "color": color,
-            "thickness": 1.5,
-        },
+        "error_y": parts.error_bars(values, pairs, color),
         "customdata": [
             f"{told(step, 'metrics', 'requests', 'total') or 0:,} calls, 95 % interval {share_text(low)} to {share_text(high)}"
             for step, (low, high) in zip(steps, pairs, strict=True)

@@ -208,6 +208,21 @@ def line(color: str, dash: str = "solid", width: float = 2, **more: Any) -> dict
     return {"color": color, "dash": dash, "width": width} | more
 
 
+def error_bars(values: Sequence[float], intervals: Iterable[Sequence[float]], color: str) -> dict[str, Any]:
+    """Of points whose intervals are (low, high): plotly wants the distances, which rounding may make negative."""
+    around = [
+        (max(0.0, value - low), max(0.0, high - value)) for value, (low, high) in zip(values, intervals, strict=True)
+    ]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": numbers(above for _, above in around),
+        "arrayminus": numbers(below for below, _ in around),
+        "color": color,
+        "thickness": 1.5,
+    }
+
+
 def level(value: float, ends: tuple[float, float], title: str, hover: str = "") -> dict[str, Any]:
     """A limit as a line right across, which the legend names.
 

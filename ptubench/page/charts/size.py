@@ -119,14 +119,7 @@ def _refused(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     depth = rows[0]["depth_s"]
     title = "refused" if depth is None else f"bucket of {duration_text(depth)} (assumed)"
     main = _line(title, Style(BLUE, "solid", "circle"), [size["ptu"] for size in rows], values) | {
-        "error_y": {
-            "type": "data",
-            "symmetric": False,
-            "array": parts.numbers(max(0.0, high - value) for value, (_, high) in zip(values, bounds, strict=True)),
-            "arrayminus": parts.numbers(max(0.0, value - low) for value, (low, _) in zip(values, bounds, strict=True)),
-            "color": BLUE,
-            "thickness": 1.5,
-        },
+        "error_y": parts.error_bars(values, bounds, BLUE),
         "hovertemplate": f"%{{x:,}} PTU: %{{y:.3~%}} refused<extra>{title}</extra>",
     }
     traces = [main]
