@@ -26,6 +26,7 @@ from ptubench.sim.script import Pace, chunked, document
 from ptubench.target.model import Target, TargetOptions
 from ptubench.virtual import clock
 from ptubench.workload.model import OpenLoop, Stage
+from running import calmly
 from servers import script_server
 
 HOURS = 7200.0
@@ -280,17 +281,22 @@ def test_every_worker_of_a_run_has_a_token_that_has_not_ended_for_both_of_its_ta
             }
         )
     )
-    said = []
-    with script_server(guarded) as server:
-        options = commands.RunOptions(
-            workload=str(tmp_path / "w.yaml"),
-            target=TargetOptions(endpoint=f"{server.base}/openai/v1/", deployment="first", auth="entra"),
-            workers="2",
-            results=tmp_path,
-        )
-        outcome = commands.run(commands.prepare(options, {}), say=said.append, watch=lambda _: None)
-    attempts = [line for line in store.lines(outcome.file) if isinstance(line, Attempt)]
-    asks = [played.ask for played in server.log if played.ask.method == "POST"]
+
+    def once():
+        said = []
+        with script_server(guarded) as server:
+            options = commands.RunOptions(
+                workload=str(tmp_path / "w.yaml"),
+                target=TargetOptions(endpoint=f"{server.base}/openai/v1/", deployment="first", auth="entra"),
+                workers="2",
+                results=tmp_path,
+            )
+            outcome = commands.run(commands.prepare(options, {}), say=said.append, watch=lambda _: None)
+        attempts = [line for line in store.lines(outcome.file) if isinstance(line, Attempt)]
+        return outcome, said, attempts, [played.ask for played in server.log if played.ask.method == "POST"]
+
+    # A machine that stalls for longer than a token of 2.5 s has left lets it end on the way: then once more.
+    outcome, said, attempts, asks = calmly(once, lambda found: {attempt.status for attempt in found[2]} == {200, 429})
     tokens = {
         name: {ask.headers["authorization"] for ask in asks if name in ask.body} for name in (b"first", b"second")
     }
