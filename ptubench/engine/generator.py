@@ -76,14 +76,16 @@ class Load:
     """Attempts begun so far."""
     taken: int = 0
     """Own requests taken up or dropped so far: the rest is unsent."""
-    waiting: int = 0
-    """Requests in flight that wait for their next attempt."""
     under_way: set[asyncio.Task[Any]] = field(default_factory=set)
     """A task for each lane of a closed loop, for each request of an open one."""
+    waiting: set[asyncio.Task[Any]] = field(default_factory=set)
+    """Those of `under_way` whose request waits for its next attempt."""
     resting: set[asyncio.Task[Any]] = field(default_factory=set)
-    """Those that wait before they send something."""
+    """Lanes that wait for their next request."""
     faults: list[Exception] = field(default_factory=list)
     """What a client raised that it should have named: faults of ours, whose requests left no record."""
+    closed: bool = False
+    """Lanes take up nothing more."""
     stopped: bool = False
 
     def now(self) -> float:
@@ -96,17 +98,17 @@ class Load:
             # Rounded up to what timers can tell apart, none is early.
             await asyncio.sleep(math.ceil(wait / self.resolution) * self.resolution if self.resolution else wait)
 
-    async def rest(self, due: float) -> bool:
-        """Wait for a moment of the run before something is sent; False when the run was stopped or its drain ended meanwhile."""
+    async def pause(self, due: float, among: set[asyncio.Task[Any]]) -> bool:
+        """Wait for a moment of the run as one of `waiting` or `resting`; False when that was ended before."""
         this = asyncio.current_task()
         assert this is not None  # noqa: S101 - a coroutine runs in a task
-        self.resting.add(this)
+        among.add(this)
         try:
             await self.until(due)
         except asyncio.CancelledError:
             return False
         finally:
-            self.resting.discard(this)
+            among.discard(this)
         return True
 
     def begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -116,10 +118,17 @@ class Load:
         task.add_done_callback(self.under_way.discard)
         return task
 
+    def close(self) -> None:
+        """Let lanes end with the request that they are at."""
+        self.closed = True
+        for lane in tuple(self.resting):
+            lane.cancel()
+
     def stop(self) -> None:
         """Begin no further attempt: what waits for its next one ends as its last one ended."""
+        self.close()
         self.stopped = True
-        for task in tuple(self.resting):
+        for task in tuple(self.waiting):
             task.cancel()
 
     def take(
@@ -146,10 +155,7 @@ class Load:
                     client, body = self.divert.client, self.divert.body(asked.request)
                     continue
                 began = self.now()
-                self.waiting += 1
-                rested = await self.rest(began + then.wait)
-                self.waiting -= 1
-                if not rested:
+                if not await self.pause(began + then.wait, self.waiting):
                     break
                 waited = self.now() - began
         except Exception as fault:
@@ -229,7 +235,10 @@ class Load:
 
 
 async def offer(load: Load) -> None:
-    """Offer the worker's whole share, until the end of the load; exchanges may still be under way then."""
+    """Offer the worker's whole share, until the end of the load; exchanges may still be under way then.
+
+    To end it before, close the load, and cancel this.
+    """
     workload = load.plan.workload
     if isinstance(workload.load, ClosedLoop):
         numbers = range(load.worker, workload.load.concurrency, load.workers)
@@ -279,11 +288,11 @@ async def _open_loop(load: Load) -> None:
 async def _lane(load: Load, closed: ClosedLoop, lane: int) -> None:
     end, due, wait = load.plan.workload.duration, lane * LANE_SPREAD / closed.concurrency, 0.0
     for index in count(lane, closed.concurrency):
-        if due >= end or load.stopped:
+        if due >= end or load.closed:
             return
         request = load.plan.request(index)
         body = load.body(request)
-        if not await load.rest(due) or load.now() >= end:
+        if not await load.pause(due, load.resting) or load.now() >= end:
             return
         load.taken += 1
         # In the lane's own task: one more for each call would cost as much as a dozen events.

@@ -218,7 +218,7 @@ class _Worker:
                 gaps=gaps.counts,
                 loop_lag=self._lags,
                 cpu=round((cpu_now - cpu) / (wall_now - wall), 4),
-                in_flight=load.in_flight - load.waiting,
+                in_flight=load.in_flight - len(load.waiting),
                 sent=load.sent - sent,
                 content_events=gaps.events,
             )

@@ -129,6 +129,7 @@ async def _run(
     def take(line: Line) -> None:
         sink(line)
         if enough(line):
+            load.close()
             offering.cancel()
 
     workload = trial.workload
