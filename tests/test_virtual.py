@@ -351,6 +351,15 @@ def test_what_the_drain_leaves_is_cut_with_what_had_come():
     assert 0 < found[-1].content_events < found[0].content_events < 200
 
 
+@pytest.mark.parametrize("load", [{"rate": "40/s"}, {"concurrency": 40}], ids=["open", "closed"])
+def test_what_the_drain_leaves_is_cut_in_the_order_in_which_it_began(load):
+    found = lines(trial("gpt-4.1:5000,latency=30", load=load, duration="3s", warmup="0s", drain="0s"))
+    cut = [line.index for line in found if isinstance(line, Attempt) and line.cut]
+
+    assert len(cut) >= 40
+    assert cut == sorted(cut)
+
+
 def test_what_has_no_room_is_dropped():
     found = lines(trial("gpt-4.1:50", load={"rate": "10/s"}, duration="30s", warmup="0s", max_in_flight=5))
 

@@ -76,8 +76,8 @@ class Load:
     """Attempts begun so far."""
     taken: int = 0
     """Own requests taken up or dropped so far: the rest is unsent."""
-    under_way: set[asyncio.Task[Any]] = field(default_factory=set)
-    """A task for each lane of a closed loop, for each request of an open one."""
+    under_way: dict[asyncio.Task[Any], None] = field(default_factory=dict)
+    """A task for each lane of a closed loop, for each request of an open one; in the order of their beginning."""
     waiting: set[asyncio.Task[Any]] = field(default_factory=set)
     """Those of `under_way` whose request waits for its next attempt."""
     resting: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -114,8 +114,8 @@ class Load:
     def begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Let something go on beside all else until it, or the drain, is over."""
         task = asyncio.create_task(work)
-        self.under_way.add(task)
-        task.add_done_callback(self.under_way.discard)
+        self.under_way[task] = None
+        task.add_done_callback(self.under_way.pop)
         return task
 
     def close(self) -> None:
