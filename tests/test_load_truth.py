@@ -58,6 +58,11 @@ class Seen:
         return [attempt.taken - attempt.scheduled for attempt, _ in self.pairs]
 
     @property
+    def hidden(self):
+        """How much of it the generator would not admit: between taking a request up and sending it, connecting apart."""
+        return [attempt.sent - attempt.taken - (attempt.connect_s or 0.0) for attempt, _ in self.pairs]
+
+    @property
     def steady(self):
         """What arrived once all runs had begun: before, each is disturbed by the start of the others."""
         return self.arrivals[self.arrivals >= WARMUP]
@@ -132,10 +137,11 @@ def test_nothing_arrives_before_it_is_due(world, load):
 
 @pytest.mark.parametrize("load", LOADS)
 def test_what_arrives_late_was_sent_late(world, load):
-    late, lag = world[load].late, world[load].lag
+    hidden = world[load].hidden
 
-    assert np.median(late) - np.median(lag) <= 0.5 / RATE
-    assert np.percentile(np.subtract(late, lag), 25) <= 0.2 / RATE
+    assert np.percentile(hidden, 25) <= 0.2 / RATE
+    assert np.median(hidden) <= 0.5 / RATE
+    assert np.percentile(hidden, 99) <= 20 / RATE
 
 
 @pytest.fixture
@@ -150,17 +156,23 @@ def on_time(world):
 def test_nothing_is_later_than_half_a_period(on_time, load):
     late = on_time[load].late
 
+    assert np.percentile(np.subtract(late, on_time[load].lag), 25) <= 0.2 / RATE
     assert np.median(late) <= 0.5 / RATE
     assert np.percentile(late, 99) <= 20 / RATE
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_constant_arrivals_are_evenly_spaced(on_time, workers):
-    found = on_time["constant", workers]
-    gaps = np.diff(found.steady)
+def test_constant_arrivals_do_not_drift(world, workers):
+    found = world["constant", workers]
     slope = np.polyfit(np.arange(len(found.steady)), found.steady, 1)[0]
 
-    assert slope == pytest.approx(1 / RATE, rel=0.005)  # no drift
+    assert slope == pytest.approx(1 / RATE, rel=0.005 if found.run.calm else 0.02)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_constant_arrivals_are_evenly_spaced(on_time, workers):
+    gaps = np.diff(on_time["constant", workers].steady)
+
     assert np.median(gaps) == pytest.approx(1 / RATE, rel=0.05)
     assert np.std(gaps) < 0.5 / RATE  # of exponential gaps it is 1 / RATE
 
