@@ -141,7 +141,6 @@ def test_what_arrives_late_was_sent_late(world, load):
 
     assert np.percentile(hidden, 25) <= 0.2 / RATE
     assert np.median(hidden) <= 0.5 / RATE
-    assert np.percentile(hidden, 99) <= 20 / RATE
 
 
 @pytest.fixture
@@ -156,23 +155,19 @@ def on_time(world):
 def test_nothing_is_later_than_half_a_period(on_time, load):
     late = on_time[load].late
 
+    assert np.percentile(on_time[load].hidden, 99) <= 20 / RATE
     assert np.percentile(np.subtract(late, on_time[load].lag), 25) <= 0.2 / RATE
     assert np.median(late) <= 0.5 / RATE
     assert np.percentile(late, 99) <= 20 / RATE
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_constant_arrivals_do_not_drift(world, workers):
-    found = world["constant", workers]
+def test_constant_arrivals_are_evenly_spaced(on_time, workers):
+    found = on_time["constant", workers]
+    gaps = np.diff(found.steady)
     slope = np.polyfit(np.arange(len(found.steady)), found.steady, 1)[0]
 
-    assert slope == pytest.approx(1 / RATE, rel=0.005 if found.run.calm else 0.02)
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-def test_constant_arrivals_are_evenly_spaced(on_time, workers):
-    gaps = np.diff(on_time["constant", workers].steady)
-
+    assert slope == pytest.approx(1 / RATE, rel=0.005)  # no drift
     assert np.median(gaps) == pytest.approx(1 / RATE, rel=0.05)
     assert np.std(gaps) < 0.5 / RATE  # of exponential gaps it is 1 / RATE
 
@@ -232,4 +227,4 @@ def test_a_stall_does_not_change_the_load(stalled):
     assert [attempt.scheduled for attempt in run.attempts] == [
         round(i / STALL_RATE, 6) for i in range(run.head.planned)
     ]
-    assert np.percentile(stalled[0].lag, 95) < 0.25 * STALL
+    assert np.percentile(stalled[0].lag, 75) < 0.1 * STALL
