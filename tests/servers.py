@@ -200,6 +200,18 @@ def proxy(answer: bytes = PASS, *, host: str | None = None) -> Iterator[Proxy]:
         yield seen
 
 
+@contextlib.contextmanager
+def greeting_server(greeting: bytes) -> Iterator[int]:
+    """The port of a server that speaks first and hangs up; before anybody has asked for anything."""
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError), contextlib.closing(writer):
+            writer.write(greeting)
+
+    with background() as thread, thread.listening(asyncio.start_server(accept, "127.0.0.1", 0)) as port:
+        yield port
+
+
 async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> None:
     back_reader, back_writer = await asyncio.open_connection(host, port)
     with contextlib.closing(back_writer):

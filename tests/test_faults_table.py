@@ -25,6 +25,7 @@ from faulty import (
     send,
 )
 from ptubench import failures
+from ptubench.client import connect
 from ptubench.client.connect import address
 from ptubench.client.timed import TimedClient
 from ptubench.sim import faults
@@ -36,6 +37,7 @@ from servers import (
     UNAUTHENTICATED,
     Authority,
     background,
+    greeting_server,
     healthy,
     healthy_server,
     proxy,
@@ -247,6 +249,43 @@ def test_a_listener_that_never_shakes_hands_is_a_connect_timeout(run):
 
     assert exchange.failure == "connect_timeout"
     assert exchange.error.endswith("after 0.5 s")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-hello\r\n"])
+def test_a_server_that_speaks_first_or_hangs_up_is_named(scheme, greeting, run):
+    with greeting_server(greeting) as port:
+        exchanges = [run(once(f"{scheme}://127.0.0.1:{port}/")) for _ in range(20)]
+
+    assert {exchange.failure for exchange in exchanges} <= {"closed", "tls", "bad_http"}
+
+
+@pytest.mark.parametrize("env", [{}, {"HTTPS_PROXY": "http://no..such:3128"}])
+def test_a_host_that_is_no_name_is_named(env, run):
+    exchange = run(once("https://no..such/", env=env))
+
+    assert (exchange.failure, "it is no host name" in exchange.error) == ("proxy" if env else "dns", True)
+
+
+def test_an_address_that_leads_nowhere_keeps_nobody_from_the_next(monkeypatch):
+    connected = asyncio.BaseEventLoop.create_connection
+
+    async def getaddrinfo(_loop, _host, port, **_):
+        return [(0, 0, 0, "", (at, port)) for at in ("2001:db8::1", "127.0.0.1")]
+
+    async def create_connection(loop, make, host, *more, **options):
+        if host == "2001:db8::1":
+            await asyncio.sleep(60)
+        return await connected(loop, make, "127.0.0.1", *more, **options)
+
+    monkeypatch.setattr(connect, "_NEXT_ADDRESS", 0.1)
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", create_connection)
+    with healthy_server() as server:
+        exchange = asyncio.run(once(f"http://two.test:{server.port}/v1/"))
+
+    assert (outcome(exchange), exchange.peer) == ("ok", "127.0.0.1")
+    assert exchange.tcp_s < exchange.connect_s
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused(run):

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import contextlib
 import errno
+import re
 import socket
 import ssl
 import sys
@@ -23,6 +24,8 @@ from ptubench.errors import UsageError
 
 _Made = TypeVar("_Made", bound=asyncio.BaseProtocol)
 _MAX_TUNNEL_ANSWER = 64 * 2**10
+_NEXT_ADDRESS = 1.5
+"""Seconds for each address of a host but its last: where IPv6 leads nowhere, IPv4 has its turn."""
 _OUT_OF_SOCKETS = frozenset((errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS))
 
 
@@ -36,7 +39,7 @@ class Proxy(NamedTuple):
     @property
     def name(self) -> str:
         """Host and port, without the password."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return _named(self.host, self.port)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -97,14 +100,16 @@ def find_proxy(scheme: str, host: str, env: Mapping[str, str]) -> Proxy | None:
         UsageError: the variable holds no proxy that can be used.
     """
     # Where both are set, the name in lower case wins, as for curl and in urllib: it sorts last.
-    proxies = {name.lower(): value for name, value in sorted(env.items()) if name.lower().endswith("_proxy") and value}
+    set_ = {name.lower(): value.strip() for name, value in sorted(env.items()) if name.lower().endswith("_proxy")}
+    proxies = {name: value for name, value in set_.items() if value}
     text = proxies.get(f"{scheme}_proxy")
     if text is None or proxy_bypass_environment(host, {"no": proxies.get("no_proxy", "")}):
         return None
     variable = f"{scheme.upper()}_PROXY"
     try:
         parts = urlsplit(text if "//" in text else f"//{text}")
-        usable = parts.scheme in ("", "http") and bool(parts.hostname) and parts.port != 0
+        host_named = bool(parts.hostname) and not re.search(r"\s", parts.hostname or "")
+        usable = parts.scheme in ("", "http") and host_named and parts.port != 0
     except ValueError:
         usable = False  # and the reason may quote the password
     if not usable:
@@ -150,15 +155,29 @@ async def open_connection(connection: Connection, where: Address, exchange: Exch
                 secured = perf_counter()
                 await _tls(connection, where.tls, where.host)
                 exchange.tls_s = perf_counter() - secured
-    except BaseException as exc:
+            if connection.closed:
+                raise Failed("closed", f"{where.host} closed the connection, or spoke first, before anything was sent")
+    except TimeoutError:
+        late = _late(connection, where, exchange)
         connection.close()
-        if isinstance(exc, TimeoutError):
-            raise Failed("connect_timeout", f"{where.host}:{where.port} after {limit:g} s") from None
+        raise Failed("connect_timeout", f"{late} after {limit:g} s") from None
+    except BaseException:
+        connection.close()
         raise
     exchange.connect_s = perf_counter() - began
-    if connection.transport is not None:
-        peer = connection.transport.get_extra_info("peername")
-        exchange.peer = str(peer[0]) if peer else None
+
+
+def _late(connection: Connection, where: Address, exchange: Exchange) -> str:
+    """What is not there yet of a connection that is being opened."""
+    if exchange.tcp_s is None:
+        return f"proxy {where.proxy.name}" if where.proxy else _named(where.host, where.port)
+    if connection.transport is None:
+        return f"no tunnel through proxy {where.proxy.name if where.proxy else ''}"
+    return f"no TLS handshake with {_named(where.host, where.port)}"
+
+
+def _named(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def _tcp(connection: Connection, where: Address, exchange: Exchange) -> None:
@@ -169,15 +188,14 @@ async def _tcp(connection: Connection, where: Address, exchange: Exchange) -> No
             await _connect(lambda: connection, host, port, exchange)
             return
         transport, tunnel = await _connect(_Tunnel, host, port, exchange)
-    except socket.gaierror as exc:
-        raise Failed(
-            "proxy" if via else "dns", f"{via}host name {host} could not be resolved: {exc.strerror}"
-        ) from None
+    except (socket.gaierror, UnicodeError) as exc:
+        why = exc.strerror if isinstance(exc, socket.gaierror) else "it is no host name"
+        raise Failed("proxy" if via else "dns", f"{via}host name {host} could not be resolved: {why}") from None
     except ConnectionRefusedError:
-        raise Failed("proxy" if via else "refused", f"{via}{host}:{port} refused the connection") from None
+        raise Failed("proxy" if via else "refused", f"{via}{_named(host, port)} refused the connection") from None
     except OSError as exc:
         kind = "no_socket" if no_socket(exc) else "proxy" if via else "connect"
-        raise Failed(kind, f"{via}{host}:{port}: {exc.strerror or exc}") from None
+        raise Failed(kind, f"{via}{_named(host, port)}: {exc.strerror or exc}") from None
     try:
         await tunnel.open(where, where.proxy)
     except BaseException:
@@ -193,21 +211,24 @@ async def _connect(
     """Connect to the first address of a host that takes it; `tcp_s` is the handshake with that one alone."""
     loop = asyncio.get_running_loop()
     failed = OSError(f"{host} has no address")
-    for *_, at in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for left, (*_, at) in zip(reversed(range(len(addresses))), addresses, strict=True):
         began = perf_counter()
         try:
-            made = await loop.create_connection(make, str(at[0]), port)
+            async with asyncio.timeout(_NEXT_ADDRESS if left else None):
+                made = await loop.create_connection(make, str(at[0]), port)
         except OSError as exc:
             failed = exc
             continue
-        exchange.tcp_s = perf_counter() - began
+        exchange.tcp_s, exchange.peer = perf_counter() - began, str(at[0])
         return made
     raise failed
 
 
 async def _tls(connection: Connection, context: ssl.SSLContext, host: str) -> None:
     loop = asyncio.get_running_loop()
-    assert connection.transport is not None  # noqa: S101 - just opened
+    if connection.closed or connection.transport is None:
+        raise Failed("tls", f"{host} broke the handshake off")
     try:
         secure = await loop.start_tls(connection.transport, connection, context, server_hostname=host)
     except ssl.SSLCertVerificationError as exc:
@@ -251,5 +272,5 @@ class _Tunnel(asyncio.Protocol):
         await self._ready
         status = bytes(self._answer).split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
         if len(status) < 2 or not status[0].startswith("HTTP/1.") or not status[1].startswith("2"):
-            said = "".join(c for c in " ".join(status[1:]) if c.isprintable())[:80] or "nothing"
+            said = "".join(c for c in " ".join(status[1:]) if c.isprintable())[:80] or "no HTTP answer"
             raise Failed("proxy", f"proxy {proxy.name} did not open the tunnel: {said}")

@@ -23,7 +23,7 @@ _BY_FAILURE = {
     "connect": "check --endpoint and your network",
     "connect_timeout": "check --endpoint, a firewall, or a private endpoint that this machine does not reach",
     "proxy": "check HTTPS_PROXY, or except the host with NO_PROXY",
-    "tls": "check the host name; name a private authority with --ca-file",
+    "tls": "check host and port of --endpoint, and that TLS 1.2 or later is spoken there",
     "closed": "check scheme and port of --endpoint",
     "bad_http": "check scheme and port of --endpoint",
     "redirect": "give --endpoint the final address",
@@ -32,7 +32,7 @@ _BY_FAILURE = {
     "http_400": "check the workload's parameters against what the model accepts",
     "http_401": "check the key in the environment, and that it belongs to this resource",
     "http_403": "check the key's or identity's role, and the resource's network rules",
-    "http_404": "check --deployment, --endpoint and --api-style{or_api}",
+    "http_404": "check --deployment, --endpoint and --api-style{or_version}{or_api}",
 }
 
 _TIMEOUT = re.compile(r"\w*Timeout")
@@ -53,6 +53,32 @@ class _Said(NamedTuple):
 _ROLE = "the role Cognitive Services OpenAI User on the resource"
 _REFUSED = ("http_401", "http_403")
 _BY_WORDS = (
+    _Said(
+        ("tls",),
+        (),
+        ("has expired", "not yet valid"),
+        "check this machine's clock; if it is right, the certificate must be renewed",
+    ),
+    _Said(("tls",), (), ("mismatch",), "check the host name of --endpoint: the certificate is another one's"),
+    _Said(
+        ("tls",),
+        (),
+        ("was not accepted",),
+        "name the authority that signed it with --ca-file: a private one, or that of a proxy that reads along",
+    ),
+    _Said(("proxy",), (), ("407",), "write the login into HTTPS_PROXY, as in http://USER:PASSWORD@HOST:PORT"),
+    _Said(
+        ("connect_timeout",),
+        (),
+        ("proxy ",),
+        "check HTTPS_PROXY, or except the host with NO_PROXY",
+    ),
+    _Said(
+        ("connect_timeout",),
+        (),
+        ("tls handshake",),
+        "check host and port of --endpoint, and whether a firewall lets TLS through",
+    ),
     _Said(
         _REFUSED,
         (),
@@ -120,6 +146,7 @@ def way_out(target: Target, exchange: Exchange, *, proxy: str | None) -> str | N
     text = next((row.way_out for row in _BY_WORDS if _fits(row, kind, asked, said)), _BY_FAILURE[kind])
     return text.format(
         api=APIS[target.api].title,
+        or_version=", and --api-version" if target.style == "classic" else "",
         or_api="" if target.api == "chat" else ", and that model, region and API version offer Responses",
         key_env=target.key_env,
         scope=auth.scope(target),
