@@ -19,7 +19,17 @@ from ptubench.report import doctor as report
 from ptubench.sim import answers
 from ptubench.sim.script import Pace, chunked
 from ptubench.target.model import TargetOptions
-from servers import FORBIDDEN, Authority, fault_server, healthy_server, proxy, script_server
+from ptubench.workload.model import Timeouts
+from servers import (
+    FORBIDDEN,
+    UNAUTHENTICATED,
+    Authority,
+    fault_server,
+    greeting_server,
+    healthy_server,
+    proxy,
+    script_server,
+)
 from test_renewal import web_token
 
 KEY = {"AZURE_OPENAI_API_KEY": "a-secret-of-ours"}
@@ -156,9 +166,43 @@ def test_a_certificate_that_nobody_signed_for_us_is_the_row_tls():
         found, passed = look(server.base)
 
     assert not passed
-    assert found["tls"]["status"] == "failed"
-    assert found["tls"]["way_out"] == "check the host name; name a private authority with --ca-file"
+    assert statuses(found).items() >= {"tls": "failed", "key": "unknown"}.items()
+    assert found["network"]["seen"].startswith("connected to 127.0.0.1, round trip ")
+    assert found["tls"]["way_out"].startswith("name the authority that signed it with --ca-file")
     assert not server.log
+
+
+def test_a_certificate_of_another_name_is_said_to_be_that(tmp_path):
+    authority = Authority()
+    with healthy_server(tls=authority.serving("another.test")) as server:
+        found, _ = look(server.base, ca_file=str(authority.file(tmp_path)))
+
+    assert found["tls"]["way_out"] == "check the host name of --endpoint: the certificate is another one's"
+
+
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-hello\r\n"])
+def test_a_port_where_something_else_is_spoken_is_the_row_tls(greeting):
+    with greeting_server(greeting) as port:
+        found, passed = look(f"https://127.0.0.1:{port}")
+
+    assert not passed
+    assert (found["network"]["status"], found["tls"]["status"]) == ("ok", "failed")
+    assert found["tls"]["way_out"].startswith("check host and port of --endpoint, and that TLS 1.2")
+
+
+@pytest.mark.parametrize(
+    ("through", "row", "seen"),
+    [(False, "tls", "no TLS handshake with 127.0.0.1:"), (True, "proxy", "no tunnel through proxy 127.0.0.1:")],
+)
+def test_who_keeps_silent_is_the_row_that_says_so(through, row, seen, monkeypatch):
+    monkeypatch.setattr(target, "_TIMEOUTS", Timeouts(connect=0.3))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        env = KEY | ({"HTTPS_PROXY": f"http://127.0.0.1:{port}"} if through else {})
+        found, _ = look("https://r.example" if through else f"https://127.0.0.1:{port}", env)
+
+    assert (found["network"]["status"], found[row]["status"]) == ("ok", "failed")
+    assert found[row]["seen"] == f"{seen}{port} after 0.3 s"
 
 
 def test_a_port_where_nobody_listens_is_the_row_network():
@@ -189,6 +233,13 @@ def test_a_proxy_that_opens_no_tunnel_is_the_row_proxy():
     assert found["proxy"]["status"] == "failed"
     assert found["proxy"]["seen"] == f"proxy 127.0.0.1:{through.port} did not open the tunnel: 403 Forbidden"
     assert found["proxy"]["way_out"] == "check HTTPS_PROXY, or except the host with NO_PROXY"
+
+
+def test_a_proxy_that_wants_a_login_is_told_how():
+    with proxy(UNAUTHENTICATED) as through:
+        found, _ = look("https://r.example", KEY | {"HTTPS_PROXY": through.url})
+
+    assert found["proxy"]["way_out"] == "write the login into HTTPS_PROXY, as in http://USER:PASSWORD@HOST:PORT"
 
 
 def test_a_proxy_that_is_none_is_the_row_proxy():

@@ -32,7 +32,9 @@ _SIGN_IN = (
     "AZURE_TENANT_ID",
 )
 _TRUST = ("SSL_CERT_DIR", "SSL_CERT_FILE")
-_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy")
+_PROXIES = tuple(
+    name for upper in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY") for name in (upper, upper.lower())
+)
 _READ = (*(name for names in VARIABLES.values() for name in names), AZURE_KEY, AD_TOKEN, OPENAI_KEY)
 
 

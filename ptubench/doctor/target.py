@@ -37,7 +37,7 @@ NO_TARGET = (
     "no target was named: --endpoint https://RESOURCE.openai.azure.com --deployment NAME (or AZURE_OPENAI_ENDPOINT and "
     "AZURE_OPENAI_DEPLOYMENT) has one looked at too"
 )
-_TIMEOUTS = Timeouts(connect=5.0, first_byte=30.0, idle=30.0, total=40.0)
+_TIMEOUTS = Timeouts(connect=5.0, first_byte=15.0, idle=10.0, total=20.0)
 _PROBING = Workload(
     name="doctor",
     classes=(Class(prompt=Fixed(tokens=32), completion=Fixed(tokens=16)),),
@@ -62,6 +62,9 @@ _BY_WORDS = (
     ("network", ("publicnetworkaccessdisabled",)),
 )
 """What the words of a 401 or 403 tell better than its status (`engine.ways_out` has their sources)."""
+_LATE = (("proxy", "proxy "), ("tls", "tls handshake"))
+"""What the words of a connection that was not open in time tell (`client.connect`)."""
+_LET_IN = "the call was let in"
 _ORDER = ("address", "variables", "proxy", "dns", "network", "tls", "key", "role", "deployment", "clock")
 
 
@@ -152,19 +155,25 @@ async def _connected(target: Target, where: Address, found: dict[str, Row]) -> b
         await connect.open_connection(connection, where, exchange, _TIMEOUTS.connect)
     except Failed as exc:
         exchange.fail(exc.kind, exc.text)
+        if exchange.tcp_s is not None:
+            found["network"] = _network(where, exchange)
         _blame(exchange, exc.text, way_out(target, exchange, proxy=where.proxy and where.proxy.name), found)
         return False
     assert connection.transport is not None  # noqa: S101 - just opened
     secured = connection.transport.get_extra_info("ssl_object")
     connection.close()
-    whom = "the proxy" if where.proxy else exchange.peer
-    seen = f"connected to {whom}, round trip {seconds_text(exchange.tcp_s)}"
-    found["network"] = Row(name="network", status="ok", seen=seen)
+    found["network"] = _network(where, exchange)
     loopback = address.parse(target.endpoint, "target").loopback
     found["tls"] = (
         rows.plain(where, loopback=loopback) if secured is None else rows.tls(secured, where.host, now=time.time())
     )
     return True
+
+
+def _network(where: Address, exchange: Exchange) -> Row:
+    """That there is somebody at the other end."""
+    whom = "the proxy" if where.proxy else exchange.peer
+    return Row(name="network", status="ok", seen=f"connected to {whom}, round trip {seconds_text(exchange.tcp_s)}")
 
 
 def _blame(exchange: Exchange, seen: str, hint: str | None, found: dict[str, Row]) -> None:
@@ -173,6 +182,10 @@ def _blame(exchange: Exchange, seen: str, hint: str | None, found: dict[str, Row
     name = _ROW_OF.get(exchange.failure or "", "deployment")
     if name in ("key", "role"):
         name = next((row for row, words in _BY_WORDS if any(word in said for word in words)), name)
+    if exchange.failure == "connect_timeout":
+        name = next((row for row, words in _LATE if words in said), name)
+    if exchange.status in (400, 404):
+        found["role"] = Row(name="role", status="ok", seen=_LET_IN)
     found[name] = Row(name=name, status="failed", seen=seen, way_out=hint)
 
 
@@ -231,7 +244,7 @@ def _let_in(answered: Probe) -> Row:
     """Whether the call was let in, as far as its answer tells."""
     if answered.status is None or answered.status >= 500:
         return Row(name="role", status="unknown", seen="the answer does not tell")
-    return Row(name="role", status="ok", seen="the call was let in")
+    return Row(name="role", status="ok", seen=_LET_IN)
 
 
 def _deployment(target: Target, answered: Probe) -> Row:
