@@ -15,6 +15,7 @@ from ptubench.azure import rest
 from ptubench.azure_run import AzureOptions, Beside
 from ptubench.client.connect import address
 from ptubench.doctor import stored as doctor
+from ptubench.engine.children import cores
 from ptubench.engine.on import check as check_on
 from ptubench.engine.probe import Probe
 from ptubench.engine.progress import Progress
@@ -181,9 +182,10 @@ def prepare(options: RunOptions, env: Mapping[str, str], *, azure: rest.Access |
 
 def beyond_this_machine(prepared: Prepared, env: Mapping[str, str]) -> str | None:
     """That the load is more than `ptubench doctor` has measured here, in a sentence; None where it is not, or nothing is known."""
-    if prepared.options.on is not None:
-        return None  # other machines make it
-    return doctor.doubt(prepared.plan, prepared.target.model, prepared.workers, env)
+    if prepared.options.on is not None or ":" in prepared.workload.client:
+        return None  # other machines make it, or the user's own client
+    tls = prepared.target.url.startswith("https:")
+    return doctor.doubt(prepared.plan, prepared.target.model, prepared.workers, env, tls=tls)
 
 
 def dry_run(prepared: Prepared) -> dict[str, Any]:
@@ -309,7 +311,7 @@ def _workers(text: str, workload: Workload, plan: Plan, target: Target) -> int:
     """How many processes make the load; `auto` leaves a core to everything else."""
     if text == "auto":
         needed = expected_in_flight(workload, plan, target.model) // _STREAMS_PER_WORKER + 1
-        return max(1, min((os.cpu_count() or 1) - 1, needed, workload.max_in_flight))
+        return max(1, min(cores() - 1, needed, workload.max_in_flight))
     if not re.fullmatch(r"[0-9]{1,2}", text) or not 1 <= int(text) <= 64:
         raise UsageError(f"--workers {shown(text)}: write a number from 1 to 64, or auto")
     if int(text) > workload.max_in_flight:

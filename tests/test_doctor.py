@@ -5,6 +5,7 @@ import math
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 import running
 from goldens import golden, shown
 from ptubench import record
-from ptubench.doctor import document, machine, reach, step, stored
+from ptubench.doctor import document, machine, others, reach, step, stored
 from ptubench.doctor.limit import search
 from ptubench.doctor.machine import Pace
 from ptubench.doctor.reach import Asked, Cost
@@ -28,6 +29,12 @@ from runs import head, ok, tick
 QUICK = Pace(window=0.2, narrow=0, budget=0.0)
 
 # --- the search
+
+
+def with_cores(monkeypatch, count):
+    """As many cores as the machine shall have."""
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(count), raising=False)
 
 
 def found(limit, *, start=600.0, least=1.0, most=40_000.0, narrow=3, budget=100):
@@ -186,7 +193,7 @@ def test_a_step_reads_the_client_beside_the_server():
     zero = head(window=(2.0, 3.0)).clock_start
     servers = step._Servers(due=100, in_time=99)
     servers.first = {f"s0-{n}": zero + attempts[n].first_content - n / 1e4 for n in numbers}
-    seen = step._read([head(window=(2.0, 3.0)), *attempts], Shape("streams", 50), 100.0, servers)
+    seen = step._read([head(window=(2.0, 3.0)), *attempts], Shape("streams", 50), 100.0, servers, tls=False)
 
     assert (seen.calls, seen.events, seen.streams) == (100, 5000, pytest.approx(108))
     assert seen.ttft_error_p99 == pytest.approx(0.0098, abs=1e-4)
@@ -221,14 +228,18 @@ def test_a_step_fails_where_the_client_was_late_and_is_no_limit_of_its_where_the
     if changes.get("dropped"):
         lines.append(record.Dropped(index=1, scheduled=2.5, worker=0, name=""))
 
-    assert step._read(lines, Shape("calls", 10), 1.0, servers).outcome == outcome
+    assert step._read(lines, Shape("calls", 10), 1.0, servers, tls=False).outcome == outcome
 
 
-def test_a_real_load_of_several_workers_is_measured_against_the_logs_of_several_servers(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    seen = step.play(Shape("calls", 2), 50.0, workers=2, window=0.3)
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_real_load_of_several_workers_is_measured_against_the_logs_of_several_servers(tls, monkeypatch):
+    with_cores(monkeypatch, 4)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # which would be in the way
+    monkeypatch.setenv("NO_PROXY", "ours.example")
+    seen = step.play(Shape("calls", 2), 50.0, tls=tls, workers=2, window=0.3)
 
-    assert (seen.workers, seen.servers) == (2, 2 if sys.platform == "linux" else 1)
+    assert (seen.tls, seen.workers, seen.servers) == (tls, 2, 2 if sys.platform == "linux" else 1)
+    assert "no_proxy" not in os.environ
     assert seen.ttft_error_p50 >= 0
     assert seen.lag_p99 >= 0
     assert 0 < seen.delivered <= 1
@@ -239,18 +250,21 @@ def test_a_real_load_of_several_workers_is_measured_against_the_logs_of_several_
 
 
 def as_if(limit_calls, limit_events):
-    """A machine on which calls and events take what they take, and nothing else."""
+    """A machine on which calls and events take what they take, over TLS twice as much, and nothing else."""
 
-    def play(shape, calls, *, workers, window):
-        taken = calls / limit_calls + calls * shape.tokens / limit_events
-        return made_step(shape, calls, workers=workers, outcome="ok" if taken <= 1 else "client")
+    def play(shape, calls, *, tls, workers, window):
+        taken = (1 + tls) * (calls / limit_calls + calls * shape.tokens / limit_events)
+        return made_step(
+            shape, calls, tls=tls, workers=workers, cpu=0.8 * taken, outcome="ok" if taken <= 1 else "client"
+        )
 
     return play
 
 
-def made_step(shape, calls, *, workers=1, outcome="ok"):
+def made_step(shape, calls, *, tls=False, workers=1, cpu=0.75, outcome="ok"):
     return Step(
         shape=shape.name,
+        tls=tls,
         workers=workers,
         servers=1,
         calls=calls,
@@ -260,7 +274,7 @@ def made_step(shape, calls, *, workers=1, outcome="ok"):
         ttft_error_p99=0.0008,
         lag_p99=0.0021,
         delivered=1.0,
-        cpu=0.75,
+        cpu=cpu,
         outcome=outcome,
     )
 
@@ -268,8 +282,8 @@ def made_step(shape, calls, *, workers=1, outcome="ok"):
 @pytest.fixture
 def fast(monkeypatch):
     """Two cores, and a machine that is known: 2,000 calls or 80,000 events a second."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(machine, "busy", lambda: 0.1)
+    with_cores(monkeypatch, 2)
+    monkeypatch.setattr(others, "since", lambda _: 0.1)
     monkeypatch.setattr(machine, "open_files", lambda: None)
     monkeypatch.setattr(step, "play", as_if(2000, 80_000))
 
@@ -277,36 +291,76 @@ def fast(monkeypatch):
 def test_what_calls_and_events_cost_is_found(fast):
     said = []
     measured = machine.measure(model="gpt-4.1", say=said.append)
-    (crew,) = measured["workers"]
+    plain, tls = measured["workers"]
 
-    assert 1 / crew["cost"]["call"] == pytest.approx(2000, rel=0.25)
-    assert 1 / crew["cost"]["event"] == pytest.approx(80_000, rel=0.25)
+    assert (plain["tls"], tls["tls"]) == (False, True)
+    assert 1 / plain["cost"]["call"] == pytest.approx(2000, rel=0.25)
+    assert 1 / plain["cost"]["event"] == pytest.approx(80_000, rel=0.25)
+    assert 2 / tls["cost"]["call"] == pytest.approx(2000, rel=0.5)
+    assert 2 / tls["cost"]["event"] == pytest.approx(80_000, rel=0.5)
     assert said[0] == (
-        "one worker: 624 streams, 30,000 events and 300 calls a second: on time (TTFT error p99 0.8 ms, lag p99 2.1 ms, 75.0 % of a core)"
+        "one worker: 624 streams, 30,000 events and 300 calls a second: on time (TTFT error p99 0.8 ms, lag p99 2.1 ms, 42.0 % of a core)"
     )
+    assert said[-1].startswith("one worker over TLS: ")
+    assert len(said) <= 20
+
+
+def test_ptus_are_those_of_targets_over_tls(fast):
+    measured = machine.measure(model="gpt-4.1", say=lambda _: None)
+    (row,) = measured["ptu"]
+    best = measured["workers"][1]["streams"]["best"]
+
+    assert row["events"] <= best["events"] < measured["workers"][0]["streams"]["best"]["events"]
+
+
+def test_nothing_is_tried_over_tls_where_plain_http_had_nothing_on_time(fast, monkeypatch):
+    tried = []
+
+    def play(shape, calls, *, tls, workers, window):
+        tried.append(tls)
+        return made_step(shape, calls, tls=tls, outcome="client")
+
+    monkeypatch.setattr(step, "play", play)
+    measured = machine.measure(model=None, say=lambda _: None)
+
+    assert not any(tried)
+    assert measured["workers"][1]["streams"] == {"best": None, "worst": None}
+    assert measured["ptu"] == []
 
 
 def test_more_cores_are_measured_too(fast, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    with_cores(monkeypatch, 8)
     measured = machine.measure(model=None, say=lambda _: None)
 
-    assert [crew["workers"] for crew in measured["workers"]] == [1, 7]
+    assert [(crew["workers"], crew["tls"]) for crew in measured["workers"]] == [
+        (1, False),
+        (1, True),
+        (7, False),
+        (7, True),
+    ]
     assert len(measured["ptu"]) == 2 * len(machine.MODELS)
 
 
 def test_no_load_is_begun_beyond_the_budget(fast, monkeypatch):
     began, now = [], [0.0]
 
-    def play(shape, calls, *, workers, window):
-        began.append((shape.name, now[0]))
-        now[0] += 5
+    def play(shape, calls, *, tls, workers, window):
+        began.append((shape.name, tls, now[0]))
+        now[0] += 3
         return made_step(shape, calls, outcome="ok")
 
     monkeypatch.setattr(step, "play", play)
     machine.measure(model=None, say=lambda _: None, pace=Pace(window=1, narrow=3, budget=20), clock=lambda: now[0])
 
-    assert began[-1][1] < 20
-    assert [name for name, _ in began] == ["streams", "streams", "streams", "calls"]
+    assert began[-1][2] < 20
+    assert list(dict.fromkeys((name, tls) for name, tls, _ in began)) == [
+        (name, tls) for tls in (False, True) for name in ("streams", "calls")
+    ]
+
+
+def test_what_the_target_took_of_the_minute_is_not_there_for_the_machine():
+    assert Pace(window=1, narrow=1, budget=50).less(10).budget == 40
+    assert Pace(window=1, narrow=1, budget=50).less(45).budget == 25
 
 
 @pytest.mark.parametrize(
@@ -319,23 +373,24 @@ def test_no_load_is_begun_beyond_the_budget(fast, monkeypatch):
 def test_the_document_says_what_the_limit_was_not(fast, monkeypatch, outcome, said):
     limit = 700 if outcome == "server" else 0
 
-    def play(shape, calls, *, workers, window):
-        return made_step(shape, calls, outcome="ok" if calls <= limit else outcome)
+    def play(shape, calls, *, tls, workers, window):
+        return made_step(shape, calls, tls=tls, outcome="ok" if calls <= limit else outcome)
 
     monkeypatch.setattr(step, "play", play)
     measured = machine.measure(model=None, say=lambda _: None)
-    notes = document.whole(None, measured, model=None, stored=None)["notes"]
+    notes = document.whole(None, measured, model=None, kept=None)["notes"]
 
-    assert [said in note for note in notes] == [False, True, True]
+    assert [said in note for note in notes] == [False, True, True, True, True]
+    assert ["over TLS" in note for note in notes] == [False, False, False, True, True]
 
 
 def test_a_busy_machine_and_few_files_are_said(fast, monkeypatch):
-    monkeypatch.setattr(machine, "busy", lambda: 3.21)
+    monkeypatch.setattr(others, "since", lambda _: 1.23)
     monkeypatch.setattr(machine, "open_files", lambda: 1024)
     measured = machine.measure(model="gtp-4.1", say=lambda _: None)
-    notes = document.whole({"passed": True}, measured, model="gtp-4.1", stored=None)["notes"]
+    notes = document.whole({"passed": True}, measured, model="gtp-4.1", kept=None)["notes"]
 
-    assert notes[0].startswith("other programs kept this machine busy (load average 3.21 for each core)")
+    assert notes[0].startswith("meanwhile other programs kept 1.2 of 2 cores busy: this machine drives more")
     assert notes[1] == "a worker may have 1,024 files open, and each stream is one: raise the hard limit (ulimit -Hn)"
     assert notes[2].startswith("no PTUs are counted: `gtp-4.1` is not in the catalogue")
     assert measured["ptu"] == []
@@ -364,22 +419,23 @@ def call(tmp_path, monkeypatch, capsys):
 def test_the_whole_doctor_really(call, monkeypatch):
     monkeypatch.setattr(machine, "PACE", QUICK)
     monkeypatch.setattr(machine, "SHAPES", (Shape("streams", 6), Shape("calls", 2)))
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with_cores(monkeypatch, 2)
     code, out, err = call("doctor", "--json")
     found = json.loads(out)
-    (crew,) = found["machine"]["workers"]
+    plain, _ = found["machine"]["workers"]
 
     assert (code, found["exit_code"], found["target"]) == (0, 0, None)
     assert found["notes"][0].startswith("no target was named: --endpoint")
-    assert all(crew[name]["best"] or crew[name]["worst"] for name in ("streams", "calls"))
+    assert all(plain[name]["best"] or plain[name]["worst"] for name in ("streams", "calls"))
     assert err.count("one worker: ") == 2
+    assert err.count("one worker over TLS: ") == sum(plain[name]["best"] is not None for name in ("streams", "calls"))
     assert json.loads(Path(found["stored"]).read_text()) == found["machine"]
 
 
 def test_the_table_says_up_to_how_many_ptus(fast):
     measured = machine.measure(model=None, say=lambda _: None)
     measured["machine"] = {"host": "vm-3", "cores": 2, "system": "Linux-6.1", "ptubench": "0.1.0", "python": "3.12.1"}
-    whole = document.whole(None, measured, model=None, stored="/cache/ptubench/doctor-vm-3.json")
+    whole = document.whole(None, measured, model=None, kept="/cache/ptubench/doctor-vm-3.json")
     text = shown(report.machine(whole))
 
     assert text == golden("doctor", text)
@@ -401,7 +457,7 @@ def test_a_wrong_option_is_no_measurement(call):
 
 
 def test_ctrl_c_ends_it(call, fast, monkeypatch):
-    def play(shape, calls, *, workers, window):
+    def play(shape, calls, *, tls, workers, window):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(step, "play", play)
@@ -420,18 +476,18 @@ def test_a_run_is_told_when_it_asks_for_more_than_was_measured(call, fast):
 
     assert code == 0
     assert re.fullmatch(
-        r"warning: this load asks for about 3,500 streams, 200,000 events and 1,000 calls a second, [34]\.\d times what one worker "
-        r"does truthfully on this machine \(`ptubench doctor`, 20\d\d-\d\d-\d\d\): lateness of the client would pass for latency; "
+        r"warning: this load asks for about 3,500 streams, 200,000 events and 1,000 calls a second, [34]\.\d times the most that one "
+        r"worker did truthfully on this machine \(`ptubench doctor`, 20\d\d-\d\d-\d\d\): lateness of the client would pass for latency; "
         r"lower the rate, or spread it over several machines with --on\n",
         err,
     )
 
 
 def test_more_workers_are_the_way_out_where_they_are_enough(call, fast, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    with_cores(monkeypatch, 8)
 
-    def play(shape, calls, *, workers, window):
-        return as_if(2000 * workers, 80_000 * workers)(shape, calls, workers=workers, window=window)
+    def play(shape, calls, *, tls, workers, window):
+        return as_if(2000 * workers, 80_000 * workers)(shape, calls, tls=tls, workers=workers, window=window)
 
     monkeypatch.setattr(step, "play", play)
     call("doctor")
@@ -447,6 +503,67 @@ def test_a_run_hears_nothing_of_loads_that_were_measured(call, fast):
     assert call(*RUN)[2] == ""
 
 
+AZURE = (
+    "run",
+    "chat",
+    "--endpoint",
+    "https://r.openai.azure.com",
+    "--deployment",
+    "d",
+    "--model",
+    "gpt-4.1",
+    "--dry-run",
+)
+
+
+def test_a_load_over_tls_is_held_against_what_was_measured_over_tls(call, fast, monkeypatch):
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "a-secret-of-ours")
+    call("doctor", "--model", "gpt-4.1")
+    steady = ("--rate", "200/s", "--duration", "2m", "--set", "load.arrivals=constant")
+
+    assert call(*RUN, *steady)[2] == ""
+    assert ", 1.4 times the most that one worker did" in call(*AZURE, *steady)[2]
+
+
+def test_a_load_within_the_precision_of_the_limit_is_no_alarm(call, fast):
+    call("doctor")
+    (file,) = stored.place(os.environ).parent.iterdir()
+    kept = json.loads(file.read_text())
+    kept["workers"][0]["cost"] = {"call": 0.0, "event": 0.0, "most_calls": 100.0, "most_events": 1e9}
+    file.write_text(json.dumps(kept))
+    steady = ("--duration", "2m", "--set", "load.arrivals=constant")
+
+    assert call(*RUN, *steady, "--rate", "109/s")[2] == ""
+    assert ", 1.2 times the most" in call(*RUN, *steady, "--rate", "120/s")[2]
+
+
+def test_a_measurement_of_a_busy_machine_is_kept_only_where_there_is_no_quiet_one(call, fast, monkeypatch):
+    loads = ("--rate", "1000/s", "--duration", "2m")
+    monkeypatch.setattr(others, "since", lambda _: 1.0)
+    call("doctor")
+    busy = call(*RUN, *loads)[2]
+    monkeypatch.setattr(others, "since", lambda _: 0.1)
+    call("doctor")
+    quiet = call(*RUN, *loads)[2]
+    monkeypatch.setattr(others, "since", lambda _: 1.0)
+    code, out, err = call("doctor", "--json")
+
+    assert ", when other programs kept the machine busy): " in busy
+    assert "; run `ptubench doctor` again when they do not, or lower the rate" in busy
+    assert "busy" not in quiet
+    assert (code, json.loads(out)["stored"]) == (0, None)
+    assert "stays, from when other programs left the machine alone" in err
+    assert call(*RUN, *loads)[2] == quiet
+
+
+def test_other_programs_are_counted_and_not_our_own():
+    began = others.moment()
+    while time.monotonic() < began.clock + 0.2:
+        pass
+
+    assert 0 <= others.since(began) <= max(os.cpu_count(), others.moment().load or 0) + 0.5
+
+
 @pytest.mark.parametrize("what", ["nothing", "another machine", "nonsense", "nothing passed"])
 def test_a_run_hears_nothing_where_nothing_is_known(call, fast, monkeypatch, what):
     call("doctor")
@@ -460,7 +577,8 @@ def test_a_run_hears_nothing_where_nothing_is_known(call, fast, monkeypatch, wha
     elif what == "nonsense":
         file.write_text('{"workers": 3')
     else:
-        kept["workers"][0]["cost"] = None
+        for crew in kept["workers"]:
+            crew["cost"] = None
         file.write_text(json.dumps(kept))
 
     assert call(*RUN, "--rate", "1000/s", "--duration", "2m")[2] == ""

@@ -408,7 +408,7 @@ def call(tmp_path, monkeypatch, capsys):
 
 MEASURED = {
     "machine": {"host": "h", "cores": 2, "system": "Linux", "ptubench": "0", "python": "3"},
-    "load_average": None,
+    "others": None,
     "open_files": None,
     "limits": {"ttft_error_p99": 0.05, "lag_p99": 0.005, "cpu": 0.8},
     "workers": [],

@@ -5,6 +5,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -158,18 +159,26 @@ _DEFAULTS = {"auth": "auto", "trust_target": False}
 """Those of them that are not None."""
 
 
-def with_target(command: Callable[..., None]) -> Callable[..., None]:
-    """A command of keywords only, with these options in the place of its parameter `target`, a `TargetOptions`."""
+def with_target(command: Callable[..., None] | None = None, *, without: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """A command of keywords only, with these options in the place of its parameter `target`, a `TargetOptions`.
+
+    Args:
+        command: to be decorated.
+        without: names of options that would do nothing for it.
+    """
+    if command is None:
+        return partial(with_target, without=without)
+    offered = {name: annotation for name, annotation in _TARGET.items() if name not in without}
 
     def called(**given: Any) -> None:
         from ptubench.target.model import TargetOptions
 
-        told = {name: given.pop(name) for name in _TARGET}
+        told = {name: given.pop(name) for name in offered}
         command(**given, target=TargetOptions(**told | {"header": tuple(told["header"] or ())}))
 
     ours = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=annotation)
-        for name, annotation in _TARGET.items()
+        for name, annotation in offered.items()
     ]
     own = inspect.signature(command)
     parameters = [each for one in own.parameters.values() for each in (ours if one.name == "target" else [one])]

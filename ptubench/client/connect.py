@@ -155,8 +155,6 @@ async def open_connection(connection: Connection, where: Address, exchange: Exch
                 secured = perf_counter()
                 await _tls(connection, where.tls, where.host)
                 exchange.tls_s = perf_counter() - secured
-            if connection.closed:
-                raise Failed("closed", f"{where.host} closed the connection, or spoke first, before anything was sent")
     except TimeoutError:
         late = _late(connection, where, exchange)
         connection.close()
@@ -164,6 +162,8 @@ async def open_connection(connection: Connection, where: Address, exchange: Exch
     except BaseException:
         connection.close()
         raise
+    if connection.closed:
+        raise Failed("closed", f"{where.host} hung up, or spoke first, before anything was sent")
     exchange.connect_s = perf_counter() - began
 
 

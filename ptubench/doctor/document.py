@@ -4,18 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ptubench import __version__
+from ptubench.doctor import stored
 from ptubench.doctor.machine import SHAPES
 from ptubench.doctor.target import NO_TARGET
 from ptubench.errors import Exit
 from ptubench.ptu import catalogue
 
-_BUSY = 1.0
-"""Programs that compete for each core from which on a measurement has to share."""
 _FEW_FILES = 4096
 
 
 def whole(
-    target: Mapping[str, Any] | None, machine: Mapping[str, Any], *, model: str | None, stored: str | None
+    target: Mapping[str, Any] | None, machine: Mapping[str, Any], *, model: str | None, kept: str | None
 ) -> dict[str, Any]:
     """The document.
 
@@ -23,14 +22,14 @@ def whole(
         target: as `target.examine` found it; None where none was named.
         machine: as `machine.measure` found it.
         model: whose PTUs were asked for; None for some.
-        stored: where the measurement is kept; None where it could not be.
+        kept: where the measurement is; None where it could not be.
     """
     return {
         "schema_version": 1,
         "tool": {"name": "ptubench", "version": __version__},
         "target": target,
         "machine": machine,
-        "stored": stored,
+        "stored": kept,
         "notes": list(_notes(target, machine, model)),
         "exit_code": int(Exit.GOOD if target is None or target["passed"] else Exit.TARGET),
     }
@@ -40,11 +39,10 @@ def _notes(target: Mapping[str, Any] | None, machine: Mapping[str, Any], model: 
     """What to know, a sentence each."""
     if target is None:
         yield NO_TARGET
-    load = machine["load_average"]
-    if load is not None and load > _BUSY:
+    if stored.busy(machine):
         yield (
-            f"other programs kept this machine busy (load average {load:.2f} for each core): it drives more when they do not; run "
-            "this again then"
+            f"meanwhile other programs kept {machine['others']:.1f} of {machine['machine']['cores']} cores busy: this machine drives "
+            "more when they do not; run this again then"
         )
     yield from _bounds(machine["workers"])
     files = machine["open_files"]
@@ -58,6 +56,7 @@ def _bounds(workers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Where a search did not end at the client's own limit."""
     for crew in workers:
         who = "one worker" if crew["workers"] == 1 else f"{crew['workers']} workers"
+        who += " over TLS" if crew["tls"] else ""
         for shape in SHAPES:
             best, worst = crew[shape.name]["best"], crew[shape.name]["worst"]
             load = f"{who}, answers of {shape.tokens} tokens"

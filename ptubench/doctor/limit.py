@@ -1,4 +1,4 @@
-"""The highest load that passes: doubled until one fails twice, then narrowed down. Knows nothing of what is tried."""
+"""The highest load that passes: raised until one fails twice, then narrowed down. Knows nothing of what is tried."""
 
 import math
 from collections.abc import Callable
@@ -22,18 +22,20 @@ def search(
     play: Callable[[float], Step],
     passed: Callable[[Step], bool],
     *,
+    growth: Callable[[Step], float] = lambda _: 2.0,
     start: float,
     least: float,
     most: float,
     narrow: int,
     enough: Callable[[], bool],
 ) -> Limit[Step]:
-    """Find the highest load that passes, within a factor of 2 ** 2 ** -narrow.
+    """Find the highest load that passes, within a factor of growth ** 2 ** -narrow.
 
     Args:
         play: tries a load.
         passed: whether it passed.
-        start: the load to begin with; doubled while loads pass, halved while none has.
+        growth: times which load is tried after one that passed.
+        start: the load to begin with; raised while loads pass, halved while none has.
         least: the lowest load that is tried.
         most: the highest.
         narrow: how many loads are tried between the highest that passed and the lowest that failed.
@@ -50,7 +52,7 @@ def search(
             best = (load, step)
         else:
             worst = (load, step)
-        following = _doubled(best, worst, least=least, most=most)
+        following = _raised(best, worst, growth, least=least, most=most)
         if following is None or enough():
             break
         load = following
@@ -63,12 +65,17 @@ def search(
     return Limit(best and best[1], worst and worst[1])
 
 
-def _doubled(
-    best: tuple[float, Step] | None, worst: tuple[float, Step] | None, *, least: float, most: float
+def _raised(
+    best: tuple[float, Step] | None,
+    worst: tuple[float, Step] | None,
+    growth: Callable[[Step], float],
+    *,
+    least: float,
+    most: float,
 ) -> float | None:
     """What to try next until there is a load that passed and one that failed; None when there is, or nothing is left."""
     if best is None and worst is not None:
         return None if worst[0] <= least else max(worst[0] / 2, least)
     if worst is None and best is not None:
-        return None if best[0] >= most else min(best[0] * 2, most)
+        return None if best[0] >= most else min(best[0] * growth(best[1]), most)
     return None

@@ -1,12 +1,11 @@
 """What this machine drives truthfully: for one worker, and for as many as `--workers auto` starts; as plain values."""
 
 import math
-import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
@@ -14,10 +13,11 @@ from typing import Any
 import msgspec
 
 from ptubench import __version__
-from ptubench.doctor import step
+from ptubench.doctor import others, step
 from ptubench.doctor.limit import Limit, search
 from ptubench.doctor.reach import Cost, cost, ptu_row
 from ptubench.doctor.step import Shape, Step
+from ptubench.engine.children import cores
 from ptubench.ptu import catalogue
 from ptubench.units import share_text
 
@@ -41,9 +41,17 @@ class Pace:
     budget: float
     """Seconds after which no further load is begun."""
 
+    def less(self, spent: float) -> "Pace":
+        """The same after so many seconds; half of the time is always left."""
+        return replace(self, budget=max(self.budget / 2, self.budget - spent))
 
-PACE = Pace(window=0.8, narrow=3, budget=50.0)
-"""Steps of about 3 and 4 s, within 9 % of the limit if the time suffices, in under a minute."""
+
+PACE = Pace(window=0.8, narrow=1, budget=50.0)
+"""Steps of about 3 and 4 s, within 10 % of the limit if the time suffices, in under a minute."""
+_GROWTH = 1.2, 4.0
+"""Times which load is tried after one that passed: at least, and at most; between them, what its CPU leaves room for."""
+_TLS = 0.5
+"""Where the search over TLS begins: the share of what plain http had; an event cost about twice as much (docs/doctor.md)."""
 
 
 def describe() -> dict[str, Any]:
@@ -52,18 +60,10 @@ def describe() -> dict[str, Any]:
         "host": platform.node(),
         "system": platform.platform(terse=True),
         "architecture": platform.machine(),
-        "cores": os.cpu_count() or 1,
+        "cores": cores(),
         "python": platform.python_version(),
         "ptubench": __version__,
     }
-
-
-def busy() -> float | None:
-    """How many programs compete for each core, by the system's load average of the last minute; None where it has none."""
-    try:
-        return os.getloadavg()[0] / (os.cpu_count() or 1)
-    except (AttributeError, OSError):
-        return None
 
 
 def open_files() -> int | None:
@@ -88,22 +88,24 @@ def measure(
         clock: by which the budget is kept.
 
     Returns:
-        {machine, measured_at, seconds, load_average, open_files, limits{ttft_error_p99, lag_p99, cpu}, workers[{workers, servers,
+        {machine, measured_at, seconds, others, open_files, limits{ttft_error_p99, lag_p99, cpu}, workers[{workers, tls, servers,
         streams, calls, cost}], ptu[{model, workers, ptu, calls, events, streams}]}; streams and calls are {best, worst}, steps as
         `step.Step` or null. Raises as `step.play`.
     """
-    began, load_average, files = clock(), busy(), open_files()
+    began, meanwhile, files = clock(), others.moment(), open_files()
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    crews = sorted({1, max(1, (os.cpu_count() or 1) - 1)})
-    ends = _ends(began, pace, len(crews))
+    crews = sorted({1, max(1, cores() - 1)})
+    ends = _ends(began, pace, 2 * len(crews))
     found: list[dict[str, Any]] = []
     for workers in crews:
-        found.append(_crew(workers, say, pace=pace, clock=clock, ends=ends, before=found[-1] if found else None))
+        for tls in (False, True):
+            found.append(_crew(workers, say, tls=tls, pace=pace, clock=clock, ends=ends, before=found))
+    busy = others.since(meanwhile)
     return {
         "machine": describe(),
         "measured_at": at,
         "seconds": round(clock() - began, 1),
-        "load_average": None if load_average is None else round(load_average, 2),
+        "others": None if busy is None else round(busy, 2),
         "open_files": files,
         "limits": {"ttft_error_p99": step.TTFT_ERROR, "lag_p99": step.LAG, "cpu": step.CPU},
         "workers": found,
@@ -112,13 +114,13 @@ def measure(
 
 
 def ptu_table(found: list[dict[str, Any]], model: str | None, files: int | None) -> list[dict[str, Any]]:
-    """How many PTUs of a model, or of some, each number of workers fills; nothing where nothing passed."""
+    """How many PTUs of a model, or of some, each number of workers fills over TLS; nothing where nothing passed."""
     known = [row for name in ([model] if model else MODELS) if (row := catalogue.find(name)) is not None]
     return [
         ptu_row(one, msgspec.convert(crew["cost"], Cost), workers=crew["workers"], files=files)
         for one in known
         for crew in found
-        if crew["cost"] is not None
+        if crew["tls"] and crew["cost"] is not None
     ]
 
 
@@ -132,18 +134,19 @@ def _crew(
     workers: int,
     say: Callable[[str], None],
     *,
+    tls: bool,
     pace: Pace,
     clock: Callable[[], float],
     ends: Iterator[float],
-    before: dict[str, Any] | None,
+    before: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """The limits of so many workers; what fewer did, if that is known, tells where to begin."""
+    """The limits of so many workers; what was found before tells where to begin."""
     limits = {}
     for shape in SHAPES:
-        start = min(_START, _START_EVENTS / shape.tokens)
-        if before is not None and before[shape.name]["best"] is not None:
-            start = before[shape.name]["best"]["calls"] * max(1.0, workers / before["workers"] / 2)
-        limits[shape.name] = _limit(shape, workers, say, start=start, pace=pace, clock=clock, end=next(ends))
+        start, end = _start(shape, workers, before, tls=tls), next(ends)
+        limits[shape.name] = Limit[Step](None, None)
+        if start is not None:
+            limits[shape.name] = _limit(shape, workers, say, tls=tls, start=start, pace=pace, clock=clock, end=end)
     streams, calls = (limits[shape.name].best for shape in SHAPES)
     both = None
     if streams is not None and calls is not None:
@@ -152,7 +155,25 @@ def _crew(
         name: {"best": msgspec.to_builtins(limit.best), "worst": msgspec.to_builtins(limit.worst)}
         for name, limit in limits.items()
     }
-    return {"workers": workers, "servers": step.servers_for(workers), **plain, "cost": msgspec.to_builtins(both)}
+    servers = step.servers_for(workers)
+    return {"workers": workers, "tls": tls, "servers": servers, **plain, "cost": msgspec.to_builtins(both)}
+
+
+def _start(shape: Shape, workers: int, before: Sequence[Mapping[str, Any]], *, tls: bool) -> float | None:
+    """The load to begin with, in calls a second; None where plain http had nothing on time, and TLS would not either."""
+    known = [crew for crew in before if crew["tls"] == tls and crew[shape.name]["best"] is not None]
+    if known:
+        return float(known[-1][shape.name]["best"]["calls"] * max(1.0, workers / known[-1]["workers"] / 2))
+    if tls:
+        best = before[-1][shape.name]["best"]
+        return None if best is None else float(best["calls"] * _TLS)
+    return min(_START, _START_EVENTS / shape.tokens)
+
+
+def _growth(found: Step) -> float:
+    """By how much a load that passed may be raised, by the CPU that its busiest worker had left."""
+    least, most = _GROWTH
+    return min(most, max(least, 0.9 * step.CPU / max(found.cpu, 0.01)))
 
 
 def _limit(
@@ -160,6 +181,7 @@ def _limit(
     workers: int,
     say: Callable[[str], None],
     *,
+    tls: bool,
     start: float,
     pace: Pace,
     clock: Callable[[], float],
@@ -168,13 +190,14 @@ def _limit(
     """The highest load of a shape that so many workers drive truthfully."""
 
     def play(calls: float) -> Step:
-        found = step.play(shape, round(calls, 1), workers=workers, window=pace.window)
+        found = step.play(shape, round(calls, 1), tls=tls, workers=workers, window=pace.window)
         say(sentence(found))
         return found
 
     return search(
         play,
         lambda found: found.outcome == "ok",
+        growth=_growth,
         start=min(start, _MOST),
         least=_LEAST,
         most=_MOST,
@@ -189,7 +212,7 @@ _OUTCOMES = {"ok": "on time", "client": "too much", "server": "the server fell b
 def sentence(found: Step) -> str:
     """A load and what became of it, in a line."""
     late = ", ".join(f"{name} p99 {_ms(value)}" for name, value in _lateness(found))
-    who = "one worker" if found.workers == 1 else f"{found.workers} workers"
+    who = ("one worker" if found.workers == 1 else f"{found.workers} workers") + (" over TLS" if found.tls else "")
     load = f"{found.streams:,.0f} streams, {found.events:,.0f} events and {found.calls:,.0f} calls a second"
     return f"{who}: {load}: {_OUTCOMES[found.outcome]} ({late}, {share_text(found.cpu)} of a core)"
 

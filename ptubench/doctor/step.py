@@ -19,11 +19,13 @@ import msgspec
 import numpy as np
 
 from ptubench import loop, record
+from ptubench.engine.children import cores
 from ptubench.engine.reach import Aim
 from ptubench.engine.run import Order, run
 from ptubench.errors import MeasurementLost
 from ptubench.load.plan import make_plan
 from ptubench.results import store
+from ptubench.sim.flat_tls import PEM
 from ptubench.target.model import TargetOptions
 from ptubench.target.resolve import resolve_target
 from ptubench.workload.model import Class, Fixed, OpenLoop, Stage, Workload
@@ -62,6 +64,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One load and what became of it. Rates per second, times in seconds."""
 
     shape: str
+    tls: bool
+    """Whether it went over https, as to Azure."""
     workers: int
     servers: int
     calls: float
@@ -112,15 +116,16 @@ def servers_for(workers: int) -> int:
     """How many server processes feed so many workers: more than they need, and at most half of the cores."""
     if sys.platform != "linux":
         return 1  # elsewhere the system does not spread connections over those who share a port
-    return max(1, min(workers + 1, (os.cpu_count() or 1) // 2))
+    return max(1, min(workers + 1, cores() // 2))
 
 
-def play(shape: Shape, calls: float, *, workers: int, window: float) -> Step:
+def play(shape: Shape, calls: float, *, tls: bool, workers: int, window: float) -> Step:
     """Put a load on for a moment and see how truthful it was.
 
     Args:
         shape: of the answers.
         calls: rate, per second.
+        tls: over https instead of plain http.
         workers: processes that make the load.
         window: seconds that are measured at least, after the load is at its full height; it ends with a full second.
 
@@ -130,11 +135,24 @@ def play(shape: Shape, calls: float, *, workers: int, window: float) -> Step:
     """
     load = _load(shape, calls, window)
     with tempfile.TemporaryDirectory(prefix="ptubench-") as folder:
-        with _serving(shape, servers_for(workers), Path(folder)) as servers:
-            outcome = loop.run(run(_order(load, Path(folder), servers.port, workers=workers)))
+        with _serving(shape, servers_for(workers), Path(folder), tls=tls) as servers, _no_proxy():
+            outcome = loop.run(run(_order(load, Path(folder), servers.port, tls=tls, workers=workers)))
         if outcome.ended != "completed" or outcome.file is None:
             raise KeyboardInterrupt
-        return _read(list(store.lines(outcome.file)), shape, calls, servers)
+        return _read(list(store.lines(outcome.file)), shape, calls, servers, tls=tls)
+
+
+@contextlib.contextmanager
+def _no_proxy() -> Iterator[None]:
+    """The environment names no proxy, which would stand between this machine and itself."""
+    before = os.environ.get("no_proxy")
+    os.environ["no_proxy"] = "*"
+    try:
+        yield
+    finally:
+        del os.environ["no_proxy"]
+        if before is not None:
+            os.environ["no_proxy"] = before
 
 
 def _load(shape: Shape, calls: float, window: float) -> Workload:
@@ -152,9 +170,10 @@ def _load(shape: Shape, calls: float, window: float) -> Workload:
     )
 
 
-def _order(workload: Workload, folder: Path, port: int, *, workers: int) -> Order:
+def _order(workload: Workload, folder: Path, port: int, *, tls: bool, workers: int) -> Order:
     """A run of it on the server at a port."""
-    options = TargetOptions(endpoint=f"http://127.0.0.1:{port}/v1", deployment="flat-out", auth="none")
+    endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{port}/v1"
+    options = TargetOptions(endpoint=endpoint, deployment="flat-out", auth="none")
     target = resolve_target(options, {}, {}, workload_name=workload.name, entra=False)
     return Order(
         workload=workload,
@@ -167,21 +186,21 @@ def _order(workload: Workload, folder: Path, port: int, *, workers: int) -> Orde
         workers=workers,
         folder=folder,
         compress=False,
-        ca_file=None,
+        ca_file=str(PEM) if tls else None,
         say=lambda _: None,
         watch=lambda _: None,
     )
 
 
 @contextlib.contextmanager
-def _serving(shape: Shape, count: int, folder: Path) -> Iterator[_Servers]:
+def _serving(shape: Shape, count: int, folder: Path, *, tls: bool) -> Iterator[_Servers]:
     """Flat-out servers on one port until the block ends; what they wrote down is known after it."""
     servers = _Servers()
     logs = [folder / f"server-{number}.log" for number in range(count)]
     started: list[subprocess.Popen[bytes]] = []
     try:
         for number, log in enumerate(logs):
-            started.append(_started(shape, servers.port, log, name=f"s{number}-", share=count > 1))
+            started.append(_started(shape, servers.port, log, name=f"s{number}-", share=count > 1, tls=tls))
             servers.port = servers.port or _heard(started[0])  # which the others share
         for process in started[1:]:
             _heard(process)
@@ -194,11 +213,18 @@ def _serving(shape: Shape, count: int, folder: Path) -> Iterator[_Servers]:
             process.communicate()
 
 
-def _started(shape: Shape, port: int, log: Path, *, name: str, share: bool) -> subprocess.Popen[bytes]:
+def _started(shape: Shape, port: int, log: Path, *, name: str, share: bool, tls: bool) -> subprocess.Popen[bytes]:
     options = {"--port": port, "--ttft": TTFT, "--tokens": shape.tokens, "--rate": SPEED, "--log": log, "--name": name}
     words = [str(word) for pair in options.items() for word in pair]
     return subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-P", "-m", "ptubench.sim.flat_out", *words, *(["--share"] if share else [])],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            f"ptubench.sim.{'flat_tls' if tls else 'flat_out'}",
+            *words,
+            *(["--share"] if share else []),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the parent
@@ -227,7 +253,7 @@ def _add(servers: _Servers, process: subprocess.Popen[bytes], log: Path) -> None
     servers.in_time += stats.in_time
 
 
-def _read(lines: Sequence[record.Line], shape: Shape, calls: float, servers: _Servers) -> Step:
+def _read(lines: Sequence[record.Line], shape: Shape, calls: float, servers: _Servers, *, tls: bool) -> Step:
     """A run file beside the servers' log."""
     head = lines[0]
     assert isinstance(head, record.Head)  # noqa: S101 - the run has just been written
@@ -242,6 +268,7 @@ def _read(lines: Sequence[record.Line], shape: Shape, calls: float, servers: _Se
     late = not (p99 < TTFT_ERROR and lag < LAG and cpu <= CPU)
     return Step(
         shape=shape.name,
+        tls=tls,
         workers=head.workers,
         servers=servers_for(head.workers),
         calls=calls,

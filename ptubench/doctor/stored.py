@@ -16,12 +16,17 @@ from ptubench.results import output
 from ptubench.units import number_text
 
 _MOST = 2**20  # bytes that are read of the file
+_BUSY = 0.1
+"""Share of all cores from which on what other programs took is worth a word."""
+_CERTAIN = 1.1
+"""Times what was measured from which on a load is worth a warning: a limit is found to about 10 %."""
 
 
 class _Crew(msgspec.Struct, frozen=True):
-    """What is needed of a number of workers."""
+    """What is needed of a number of workers, over TLS or without."""
 
     workers: int
+    tls: bool
     cost: Cost | None
 
 
@@ -30,6 +35,7 @@ class _Stored(msgspec.Struct, frozen=True):
 
     machine: dict[str, Any]
     measured_at: str
+    others: float | None
     workers: tuple[_Crew, ...]
 
 
@@ -48,18 +54,28 @@ def keep(measured: Mapping[str, Any], env: Mapping[str, str]) -> Path:
     """Write a measurement to its place, over an older one, and return the place.
 
     Raises:
-        UsageError: it can't be written there.
+        UsageError: it can't be written there, or one of the same machine is there that fewer other programs disturbed.
         MeasurementLost: the disk is full.
     """
     file = place(env)
     if file is None:
         raise UsageError("no folder for it is known: set XDG_CACHE_HOME")
+    older = _read(env)
+    if older is not None and busy(measured) and not busy(msgspec.structs.asdict(older)):
+        raise UsageError(
+            f"{file}: that of {older.measured_at[:10]} stays, from when other programs left the machine alone"
+        )
     output.check_writable(file, "stored measurement")
     output.write(file, msgspec.json.format(msgspec.json.encode(measured), indent=2).decode() + "\n")
     return file
 
 
-def doubt(plan: Plan, model: str | None, workers: int, env: Mapping[str, str]) -> str | None:
+def busy(measured: Mapping[str, Any]) -> bool:
+    """Whether other programs took so much of the machine meanwhile that they may have set its limit."""
+    return bool((measured["others"] or 0.0) > _BUSY * measured["machine"]["cores"])
+
+
+def doubt(plan: Plan, model: str | None, workers: int, env: Mapping[str, str], *, tls: bool) -> str | None:
     """That a load is more than this machine was measured to drive truthfully, in a sentence; None where it is not, or nothing is known.
 
     Args:
@@ -67,28 +83,32 @@ def doubt(plan: Plan, model: str | None, workers: int, env: Mapping[str, str]) -
         model: of the deployment, whose published speed tells how long answers take.
         workers: processes that will make it.
         env: where the measurement is kept.
+        tls: whether the load goes over https.
     """
     found = _read(env)
     if found is None:
         return None
-    measured = [(crew.workers, crew.cost) for crew in found.workers if crew.cost is not None]
+    measured = [(crew.workers, crew.cost) for crew in found.workers if crew.tls == tls and crew.cost is not None]
     load = reach.asked(plan, model)
     taken = reach.share(load, workers, measured)
-    if taken is None or taken <= 1:
-        return None
-    return _sentence(load, taken, workers, measured, found.measured_at[:10])
+    return _sentence(load, taken, workers, measured, found) if taken is not None and taken > _CERTAIN else None
 
 
-def _sentence(load: Asked, taken: float, workers: int, measured: list[tuple[int, Cost]], day: str) -> str:
+def _sentence(load: Asked, taken: float, workers: int, measured: list[tuple[int, Cost]], found: _Stored) -> str:
     most = max(of for of, _ in measured)
     by_all = reach.share(load, most, measured)
     enough = workers < most and by_all is not None and by_all <= 1
     way_out = f"use --workers {most}" if enough else "lower the rate, or spread it over several machines with --on"
-    who = "one worker does" if workers == 1 else f"{workers} workers do"
+    seen = min(workers, most)
+    who = "one worker" if seen == 1 else f"{seen} workers"
+    when = found.measured_at[:10]
+    if busy(msgspec.structs.asdict(found)):
+        when += ", when other programs kept the machine busy"
+        way_out = f"run `ptubench doctor` again when they do not, or {way_out}"
     return (
         f"this load asks for about {load.streams:,.0f} streams, {load.events:,.0f} events and {number_text(round(load.calls, 1))} calls a second, "
-        f"{taken:.1f} times what {who} truthfully on this machine (`ptubench doctor`, {day}): lateness of the client would pass for "
-        f"latency; {way_out}"
+        f"{taken:.1f} times the most that {who} did truthfully on this machine (`ptubench doctor`, {when}): lateness of the client "
+        f"would pass for latency; {way_out}"
     )
 
 

@@ -71,3 +71,8 @@ async def end(child: Child, *, patience: float = 1.0) -> None:
     except TimeoutError:
         child.process.kill()
         await child.process.wait()
+
+
+def cores() -> int:
+    """How many cores this process may use, where the system tells; else how many there are."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

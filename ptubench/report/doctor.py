@@ -1,6 +1,6 @@
 """What `ptubench doctor` found, on a terminal. JSON of `doctor.document` in, tables out; computes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -64,25 +64,30 @@ def _loads(found: Found) -> RenderableType:
     columns = ("streams", "events/s", "calls/s", "TTFT error", "lag", "CPU")
     table = sheet("Truthful up to", *columns)
     for crew in found["workers"]:
+        table.add_row(f"{_who(crew['workers'])}, {'https' if crew['tls'] else 'plain http'}", style="bold")
         for name in ("streams", "calls"):
-            best, worst = crew[name]["best"], crew[name]["worst"]
-            known = best or worst
-            tokens = "" if known is None else f", {known['events'] / known['calls']:.0f} tokens"
-            who = f"{_who(crew['workers'])}{tokens}"
-            if best is None:
-                table.add_row(who, *["–"] * len(columns))
-                continue
-            rates = (number_text(round(best[key])) for key in ("streams", "events", "calls"))
-            lateness = (seconds_text(best[key], missing="unanswered") for key in ("ttft_error_p99", "lag_p99"))
-            table.add_row(who, *rates, *lateness, share_text(best["cpu"]))
-            if worst is not None:
-                more = f"{worst['calls'] / best['calls'] - 1:.0%}".replace("%", " %")
-                table.add_row(f"  {more} more: {_TOO_MUCH[worst['outcome']]}")
+            for row in _load(crew[name]["best"], crew[name]["worst"], len(columns)):
+                table.add_row(*row)
     said = (
         f"TTFT error: first content as stamped here − as the server wrote it, p99 below {seconds_text(limits['ttft_error_p99'])}; "
         f"lag: p99 below {seconds_text(limits['lag_p99'])}; CPU: of the busiest worker, up to {share_text(limits['cpu'])} of a core"
     )
     return Group(table, Text(said, style="dim"))
+
+
+def _load(best: Found | None, worst: Found | None, columns: int) -> Iterator[Sequence[str]]:
+    """A kind of load: the highest that was truthful, and what became of the next one."""
+    known = best or worst
+    name = "  nothing on time" if known is None else f"  {known['events'] / known['calls']:.0f} tokens"
+    if best is None:
+        yield name, *["–"] * columns
+        return
+    rates = (number_text(round(best[key])) for key in ("streams", "events", "calls"))
+    lateness = (seconds_text(best[key], missing="unanswered") for key in ("ttft_error_p99", "lag_p99"))
+    yield name, *rates, *lateness, share_text(best["cpu"])
+    if worst is not None:
+        more = f"{worst['calls'] / best['calls'] - 1:.0%}".replace("%", " %")
+        yield (f"    {more} more: {_TOO_MUCH[worst['outcome']]}",)
 
 
 def _ptus(found: Found) -> RenderableType:
@@ -91,5 +96,5 @@ def _ptus(found: Found) -> RenderableType:
     for row in found["ptu"]:
         rates = (number_text(round(row[key])) for key in ("calls", "events", "streams"))
         table.add_row(f"{_who(row['workers'])}: up to {row['ptu']:,} PTU of {clean(row['model'], 40)}", *rates)
-    said = "calls of 1,000 tokens in and 200 out, at the published capacity and speed"
+    said = "calls of 1,000 tokens in and 200 out over https, at the published capacity and speed"
     return Group(table, Text(said, style="dim"))

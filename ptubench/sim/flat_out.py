@@ -210,7 +210,7 @@ class Server:
         self._wheel[max(self._tick, due)].append(stream)
 
     def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # none is left, or there is no file for another one
             while self._listener is not None:
                 client, _ = self._listener.accept()
                 client.setblocking(False)
