@@ -390,7 +390,7 @@ def test_a_busy_machine_and_few_files_are_said(fast, monkeypatch):
     measured = machine.measure(model="gtp-4.1", say=lambda _: None)
     notes = document.whole({"passed": True}, measured, model="gtp-4.1", kept=None)["notes"]
 
-    assert notes[0].startswith("meanwhile other programs kept 1.2 of 2 cores busy: this machine drives more")
+    assert notes[0].startswith("meanwhile other programs kept 1.2 cores busy: this machine drives more")
     assert notes[1] == "a worker may have 1,024 files open, and each stream is one: raise the hard limit (ulimit -Hn)"
     assert notes[2].startswith("no PTUs are counted: `gtp-4.1` is not in the catalogue")
     assert measured["ptu"] == []
@@ -522,7 +522,7 @@ def test_a_load_over_tls_is_held_against_what_was_measured_over_tls(call, fast, 
     steady = ("--rate", "200/s", "--duration", "2m", "--set", "load.arrivals=constant")
 
     assert call(*RUN, *steady)[2] == ""
-    assert ", 1.4 times the most that one worker did" in call(*AZURE, *steady)[2]
+    assert re.search(r", 1\.[3-6] times the most that one worker did", call(*AZURE, *steady)[2])
 
 
 def test_a_load_within_the_precision_of_the_limit_is_no_alarm(call, fast):
@@ -562,6 +562,42 @@ def test_other_programs_are_counted_and_not_our_own():
         pass
 
     assert 0 <= others.since(began) <= max(os.cpu_count(), others.moment().load or 0) + 0.5
+
+
+_ONES = {"call": 1, "event": 1, "most_calls": 1, "most_events": 1}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"measured_at": "\x1b[2J"},
+        {"workers": [{"workers": 0, "tls": False, "cost": None}]},
+        {"workers": [{"workers": 1, "tls": False, "cost": _ONES | {"most_calls": 0}}]},
+        {"workers": [{"workers": 1, "tls": False, "cost": _ONES | {"call": -1}}]},
+        {"deep": "DEEP"},
+        None,
+    ],
+)
+def test_a_stored_measurement_that_cant_be_one_says_nothing(call, fast, changed):
+    call("doctor")
+    (file,) = stored.place(os.environ).parent.iterdir()
+    if changed is None:
+        file.unlink()
+        os.mkfifo(file)  # nobody ever writes to it
+    else:
+        text = json.dumps(json.loads(file.read_text()) | changed)
+        file.write_text(text.replace('"DEEP"', "[" * 100_000 + "]" * 100_000))
+
+    assert call(*RUN, "--rate", "1000/s", "--duration", "2m")[2] == ""
+
+
+def test_a_search_goes_no_further_than_the_files_of_a_worker(fast, monkeypatch):
+    monkeypatch.setattr(machine, "open_files", lambda: 264)
+    measured = machine.measure(model=None, say=lambda _: None)
+
+    for crew in measured["workers"]:
+        for name in ("streams", "calls"):
+            assert crew[name]["best"]["streams"] <= 200.1
 
 
 @pytest.mark.parametrize("what", ["nothing", "another machine", "nonsense", "nothing passed"])

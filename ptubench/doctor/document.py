@@ -41,13 +41,13 @@ def _notes(target: Mapping[str, Any] | None, machine: Mapping[str, Any], model: 
         yield NO_TARGET
     if stored.busy(machine):
         yield (
-            f"meanwhile other programs kept {machine['others']:.1f} of {machine['machine']['cores']} cores busy: this machine drives "
-            "more when they do not; run this again then"
+            f"meanwhile other programs kept {machine['others']:.1f} cores busy: this machine drives more when they do not; run this "
+            "again then"
         )
-    yield from _bounds(machine["workers"])
     files = machine["open_files"]
     if files is not None and files < _FEW_FILES:
         yield f"a worker may have {files:,} files open, and each stream is one: raise the hard limit (ulimit -Hn)"
+    yield from _bounds(machine["workers"])
     if model is not None and (unknown := catalogue.unknown(model)) is not None:
         yield f"no PTUs are counted: {unknown}"
 
@@ -63,7 +63,7 @@ def _bounds(workers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             if best is None:
                 yield f"{load}: no load at all was on time, so that nothing is known; run this again when the machine is idle"
             elif worst is None:
-                yield f"{load}: the time was up before a load failed: it is at least so much"
+                yield f"{load}: no load failed before the search was over: it is at least so much"
             elif worst["outcome"] == "server":
                 yield (
                     f"{load}: the server that was measured against, on the same machine, fell behind before the client did: it is at "

@@ -15,7 +15,7 @@ import msgspec
 from ptubench import __version__
 from ptubench.doctor import others, step
 from ptubench.doctor.limit import Limit, search
-from ptubench.doctor.reach import Cost, cost, ptu_row
+from ptubench.doctor.reach import Cost, cost, most_streams, ptu_row
 from ptubench.doctor.step import Shape, Step
 from ptubench.engine.children import cores
 from ptubench.ptu import catalogue
@@ -50,7 +50,7 @@ PACE = Pace(window=0.8, narrow=1, budget=50.0)
 """Steps of about 3 and 4 s, within 10 % of the limit if the time suffices, in under a minute."""
 _GROWTH = 1.2, 4.0
 """Times which load is tried after one that passed: at least, and at most; between them, what its CPU leaves room for."""
-_TLS = 0.5
+_TLS = 0.4
 """Where the search over TLS begins: the share of what plain http had; an event cost about twice as much (docs/doctor.md)."""
 
 
@@ -194,13 +194,14 @@ def _limit(
         say(sentence(found))
         return found
 
+    most = max(_LEAST, min(_MOST, most_streams(workers, open_files()) / shape.e2e))
     return search(
         play,
         lambda found: found.outcome == "ok",
         growth=_growth,
-        start=min(start, _MOST),
+        start=min(start, most),
         least=_LEAST,
-        most=_MOST,
+        most=most,
         narrow=pace.narrow,
         enough=lambda: clock() >= end,
     )

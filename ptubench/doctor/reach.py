@@ -6,7 +6,7 @@ both. Nothing reaches beyond what was seen. Pure arithmetic; docs/doctor.md has 
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -29,13 +29,13 @@ _SPARE_FILES = 64  # descriptors that a worker has open beside its streams
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """What a load takes of so many workers: 1 is all that they do truthfully."""
 
-    call: float
+    call: Annotated[float, msgspec.Meta(ge=0)]
     """Of one call a second."""
-    event: float
+    event: Annotated[float, msgspec.Meta(ge=0)]
     """Of one content event a second."""
-    most_calls: float
+    most_calls: Annotated[float, msgspec.Meta(gt=0)]
     """The most calls a second that were seen to be truthful."""
-    most_events: float
+    most_events: Annotated[float, msgspec.Meta(gt=0)]
     """The same of events."""
 
     def share(self, calls: float, events: float) -> float:
@@ -84,11 +84,16 @@ def ptu_row(model: Model, found: Cost, *, workers: int, files: int | None) -> di
     calls = _calls(one)
     per_ptu = Asked(calls, calls * COMPLETION, calls * (_REST + COMPLETION / model.target_tps))
     most = 1 / found.share(per_ptu.calls, per_ptu.events)
-    by_files = math.inf if files is None else workers * max(0, files - _SPARE_FILES) / per_ptu.streams
+    by_files = most_streams(workers, files) / per_ptu.streams
     step = model.sizes["global"][1]
     ptu = math.floor(min(most, by_files) / step) * step
     at = {name: round(value * ptu, 1) for name, value in per_ptu._asdict().items()}
     return {"model": model.name, "workers": workers, "ptu": ptu, **at}
+
+
+def most_streams(workers: int, files: int | None) -> float:
+    """How many streams so many workers can have open, each with so many files; None for no limit that matters."""
+    return math.inf if files is None else float(workers * max(0, files - _SPARE_FILES))
 
 
 def _calls(one: Capacity) -> float:

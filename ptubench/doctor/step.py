@@ -227,6 +227,7 @@ def _started(shape: Shape, port: int, log: Path, *, name: str, share: bool, tls:
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for the parent
     )
 

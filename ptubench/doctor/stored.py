@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -25,7 +25,7 @@ _CERTAIN = 1.1
 class _Crew(msgspec.Struct, frozen=True):
     """What is needed of a number of workers, over TLS or without."""
 
-    workers: int
+    workers: Annotated[int, msgspec.Meta(ge=1)]
     tls: bool
     cost: Cost | None
 
@@ -34,7 +34,7 @@ class _Stored(msgspec.Struct, frozen=True):
     """What is needed of a stored measurement."""
 
     machine: dict[str, Any]
-    measured_at: str
+    measured_at: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T")]
     others: float | None
     workers: tuple[_Crew, ...]
 
@@ -116,9 +116,9 @@ def _read(env: Mapping[str, str]) -> _Stored | None:
     """The measurement of this machine as it is now; None without one, of another one, or for what can't be read."""
     file = place(env)
     try:
-        if file is None or file.stat().st_size > _MOST:
+        if file is None or not file.is_file() or file.stat().st_size > _MOST:
             return None
         found = msgspec.json.decode(file.read_bytes(), type=_Stored)
-    except (OSError, ValueError, msgspec.MsgspecError):
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError):
         return None
     return found if found.machine == describe() else None
