@@ -5,6 +5,7 @@ import math
 import os
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -392,7 +393,7 @@ def test_a_busy_machine_and_few_files_are_said(fast, monkeypatch):
 
     assert notes[0].startswith("meanwhile other programs kept 1.2 cores busy: this machine drives more")
     assert notes[1] == "a worker may have 1,024 files open, and each stream is one: raise the hard limit (ulimit -Hn)"
-    assert notes[2].startswith("no PTUs are counted: `gtp-4.1` is not in the catalogue")
+    assert notes[-1] == "no PTUs are counted: `gtp-4.1` is not in the catalogue; did you mean `gpt-4.1`?"
     assert measured["ptu"] == []
 
 
@@ -454,6 +455,14 @@ def test_a_wrong_option_is_no_measurement(call):
     code, _, err = call("doctor", "--endpoint", "http://127.0.0.1:1/v1", "--deployment", "d", "--auth", "magic")
 
     assert (code, err) == (2, "error: --auth: `magic` is not one of auto, key, token, entra, none\n")
+
+
+def test_a_machine_without_a_temporary_folder_is_told_so(call, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    code, out, err = call("doctor", "--json")
+
+    assert (code, out) == (4, "")
+    assert err == "error: no temporary folder can be written (No such file or directory); name one with TMPDIR\n"
 
 
 def test_ctrl_c_ends_it(call, fast, monkeypatch):

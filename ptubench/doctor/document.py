@@ -9,6 +9,7 @@ from ptubench.doctor.machine import SHAPES
 from ptubench.doctor.target import NO_TARGET
 from ptubench.errors import Exit
 from ptubench.ptu import catalogue
+from ptubench.secret import shown
 
 _FEW_FILES = 4096
 
@@ -48,8 +49,11 @@ def _notes(target: Mapping[str, Any] | None, machine: Mapping[str, Any], model: 
     if files is not None and files < _FEW_FILES:
         yield f"a worker may have {files:,} files open, and each stream is one: raise the hard limit (ulimit -Hn)"
     yield from _bounds(machine["workers"])
-    if model is not None and (unknown := catalogue.unknown(model)) is not None:
-        yield f"no PTUs are counted: {unknown}"
+    if model is not None and catalogue.find(model) is None:
+        near = catalogue.nearest(model)
+        yield f"no PTUs are counted: `{shown(model)}` is not in the catalogue" + (
+            f"; did you mean `{near[0]}`?" if near else ""
+        )
 
 
 def _bounds(workers: Sequence[Mapping[str, Any]]) -> Iterator[str]:

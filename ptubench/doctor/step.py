@@ -134,7 +134,7 @@ def play(shape: Shape, calls: float, *, tls: bool, workers: int, window: float) 
         KeyboardInterrupt: a signal stopped it.
     """
     load = _load(shape, calls, window)
-    with tempfile.TemporaryDirectory(prefix="ptubench-") as folder:
+    with _passing() as folder:
         with _serving(shape, servers_for(workers), Path(folder), tls=tls) as servers, _no_proxy():
             outcome = loop.run(run(_order(load, Path(folder), servers.port, tls=tls, workers=workers)))
         if outcome.ended != "completed" or outcome.file is None:
@@ -153,6 +153,14 @@ def _no_proxy() -> Iterator[None]:
         del os.environ["no_proxy"]
         if before is not None:
             os.environ["no_proxy"] = before
+
+
+def _passing() -> tempfile.TemporaryDirectory[str]:
+    """A folder that vanishes after the block."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="ptubench-")
+    except OSError as exc:
+        raise MeasurementLost(f"no temporary folder can be written ({exc.strerror}); name one with TMPDIR") from None
 
 
 def _load(shape: Shape, calls: float, window: float) -> Workload:

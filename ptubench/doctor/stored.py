@@ -19,7 +19,7 @@ _MOST = 2**20  # bytes that are read of the file
 _BUSY = 0.1
 """Share of all cores from which on what other programs took is worth a word."""
 _CERTAIN = 1.1
-"""Times what was measured from which on a load is worth a warning: a limit is found to about 10 %."""
+"""Times what was measured from which on a load is worth a warning: nobody finds a limit more precisely."""
 
 
 class _Crew(msgspec.Struct, frozen=True):
