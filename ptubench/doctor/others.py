@@ -28,9 +28,9 @@ def moment() -> Moment:
 def _machine() -> float | None:
     try:
         words = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0].split()[1:9]
-    except OSError:
+        user, nice, system, _idle, _waiting, interrupts, soft, stolen = map(int, words)
+    except (OSError, ValueError):
         return None
-    user, nice, system, _idle, _waiting, interrupts, soft, stolen = map(int, words)
     return (user + nice + system + interrupts + soft + stolen) / float(os.sysconf("SC_CLK_TCK"))
 
 
