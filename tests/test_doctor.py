@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import ssl
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ from ptubench.doctor.step import Shape, Step
 from ptubench.load.plan import make_plan
 from ptubench.ptu import catalogue
 from ptubench.report import doctor as report
+from ptubench.sim.flat_tls import PEM
 from ptubench.workload.model import Class, ClosedLoop, Fixed, OpenLoop, Stage, Workload
 from runs import head, ok, tick
 
@@ -38,7 +40,7 @@ def with_cores(monkeypatch, count):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(count), raising=False)
 
 
-def found(limit, *, start=600.0, least=1.0, most=40_000.0, narrow=3, budget=100):
+def found(limit, *, start=600.0, least=1.0, most=40_000.0, narrow=3, budget=100, **more):
     """What a search finds of a machine that passes up to `limit`, and all that it tried."""
     tried = []
 
@@ -54,6 +56,7 @@ def found(limit, *, start=600.0, least=1.0, most=40_000.0, narrow=3, budget=100)
         most=most,
         narrow=narrow,
         enough=lambda: len(tried) >= budget,
+        **more,
     )
     return result, tried
 
@@ -64,7 +67,7 @@ def test_the_search_finds_the_limit_of_a_machine(limit, narrow):
 
     assert result.best <= limit < result.worst
     assert result.worst / result.best <= 2**2**-narrow * (1 + 1e-9)
-    assert len(tried) <= 3 + math.log2(600) + narrow
+    assert len(tried) <= 4 + math.log2(600) + narrow
 
 
 @given(st.floats(min_value=2, max_value=30_000), st.integers(1, 20))
@@ -94,6 +97,11 @@ def test_a_load_that_fails_once_has_not_failed():
     )
 
     assert result.worst is None
+
+
+def test_a_load_that_failed_for_a_reason_is_not_tried_again():
+    assert found(1000)[1].count(1200) == 2
+    assert found(1000, doubtful=lambda _: False)[1].count(1200) == 1
 
 
 # --- what it costs, and what that means
@@ -247,6 +255,16 @@ def test_a_real_load_of_several_workers_is_measured_against_the_logs_of_several_
     assert seen.outcome in ("ok", "client", "server")
 
 
+def test_the_certificate_of_the_server_is_for_this_machine_alone_and_outlasts_us():
+    strict = ssl.create_default_context(cafile=str(PEM))
+    strict.verify_flags |= ssl.VERIFY_X509_STRICT
+    (known,) = (found for found in strict.get_ca_certs() if found["serialNumber"] == "01" and "ptubench" in str(found))
+
+    assert known["subjectAltName"] == (("IP Address", "127.0.0.1"),)
+    assert known["notAfter"].endswith(" 2100 GMT")
+    assert not any("ptubench" in str(found) for found in ssl.create_default_context().get_ca_certs())
+
+
 # --- the whole machine, faked
 
 
@@ -300,7 +318,7 @@ def test_what_calls_and_events_cost_is_found(fast):
     assert 2 / tls["cost"]["call"] == pytest.approx(2000, rel=0.5)
     assert 2 / tls["cost"]["event"] == pytest.approx(80_000, rel=0.5)
     assert said[0] == (
-        "one worker: 624 streams, 30,000 events and 300 calls a second: on time (TTFT error p99 0.8 ms, lag p99 2.1 ms, 42.0 % of a core)"
+        "one worker: 832 streams, 40,000 events and 400 calls a second: on time (TTFT error p99 0.8 ms, lag p99 2.1 ms, 56.0 % of a core)"
     )
     assert said[-1].startswith("one worker over TLS: ")
     assert len(said) <= 20
@@ -463,6 +481,13 @@ def test_a_machine_without_a_temporary_folder_is_told_so(call, monkeypatch, tmp_
 
     assert (code, out) == (4, "")
     assert err == "error: no temporary folder can be written (No such file or directory); name one with TMPDIR\n"
+
+
+@pytest.mark.parametrize("option", ["--simulate", "--ptu", "--ratio", "--trust-target"])
+def test_an_option_of_a_target_that_would_do_nothing_is_none(option, call):
+    code, _, err = call("doctor", option, "1")
+
+    assert (code, err.startswith(f"error: No such option: {option}")) == (2, True)
 
 
 def test_ctrl_c_ends_it(call, fast, monkeypatch):

@@ -23,6 +23,7 @@ def search(
     passed: Callable[[Step], bool],
     *,
     growth: Callable[[Step], float] = lambda _: 2.0,
+    doubtful: Callable[[Step], bool] = lambda _: True,
     start: float,
     least: float,
     most: float,
@@ -35,6 +36,7 @@ def search(
         play: tries a load.
         passed: whether it passed.
         growth: times which load is tried after one that passed.
+        doubtful: whether a load that failed may have met with a hiccup of the machine, and is tried once more.
         start: the load to begin with; raised while loads pass, halved while none has.
         least: the lowest load that is tried.
         most: the highest.
@@ -46,8 +48,9 @@ def search(
     load = start
     while True:
         step = play(load)
-        if best is not None and not passed(step) and not enough():
-            step = play(load)  # any machine hiccups once
+        first = best is None and worst is None  # where nothing passes, to try all twice would take too long
+        if not passed(step) and doubtful(step) and (first or best is not None) and not enough():
+            step = play(load)
         if passed(step):
             best = (load, step)
         else:

@@ -25,8 +25,8 @@ SHAPES = (Shape("streams", 100), Shape("calls", 10))
 """Answers of many tokens, in which events are most of the work, and of few, in which calls are."""
 MODELS = ("gpt-5.5", "gpt-5-mini", "gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano")
 """Whose PTUs are counted where no model is named."""
-_START, _LEAST, _MOST = 600.0, 1.0, 40_000.0  # calls a second
-_START_EVENTS = 30_000.0  # a second, at most
+_START, _LEAST, _MOST = 1500.0, 1.0, 40_000.0  # calls a second
+_START_EVENTS = 40_000.0  # a second, at most
 _REST = 1.0  # seconds of a step beside its load, about
 
 
@@ -199,6 +199,7 @@ def _limit(
         play,
         lambda found: found.outcome == "ok",
         growth=_growth,
+        doubtful=lambda found: found.cpu <= step.CPU,
         start=min(start, most),
         least=_LEAST,
         most=most,
