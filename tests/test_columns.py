@@ -2,34 +2,67 @@
 
 from itertools import chain
 
+import msgspec
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptubench.analysis import gather
+from ptubench.analysis import gather, packed
 from ptubench.analysis.summary import summarize
 from runs import end, head, ok, tick, write
 
-PARTS = st.lists(st.lists(st.sampled_from([0.0, 1.5, float("nan")]), max_size=4), max_size=6)
+WHOLE = st.sampled_from((0, -1, 5, 127, -128, 128, 40_000, -40_000, 2**31 - 1, 2**31, -(2**40)))
+MOMENTS = st.none() | st.integers(-(10**7), 10**13).map(lambda microseconds: microseconds / 1e6)
 
 
-@given(PARTS)
-def test_a_column_holds_what_it_was_told_whether_all_of_it_is_the_same_or_not(parts):
-    grown = gather._Grown(np.dtype(np.float64))
+@pytest.mark.parametrize(("kind", "values"), [(np.int64, WHOLE), (np.float64, st.sampled_from((0.0, 1.5)))])
+@given(data=st.data())
+def test_a_column_holds_what_it_was_told_however_wide_and_whether_all_of_it_is_the_same_or_not(kind, values, data):
+    parts = data.draw(st.lists(st.lists(values, max_size=4), max_size=6))
+    grown = packed.Grown(np.dtype(kind))
     for part in parts:
-        grown.add(np.array(part, dtype=np.float64))
+        grown.add(np.array(part, dtype=kind))
 
-    assert np.array_equal(grown.values(), np.array([*chain.from_iterable(parts)]), equal_nan=True)
+    assert grown.values().tolist() == [*chain.from_iterable(parts)]
+
+
+@given(st.lists(st.none() | st.integers(-(2**50), 2**50)))
+def test_what_is_kept_as_whole_numbers_comes_back_as_it_was(numbers):
+    values = np.array(numbers, dtype=np.float64)
+
+    assert np.array_equal(packed.told(packed.whole(values)), values, equal_nan=True)
+
+
+@given(st.floats(0, 1e7), st.lists(MOMENTS, min_size=6, max_size=6))
+def test_moments_are_those_of_the_file_to_the_last_bit(due, moments):
+    names = ("sent", "answered", "first_content", "first_output", "last_content", "end")
+    gathered = gather.Gathering(head())
+    gathered.add(msgspec.structs.replace(ok(0, round(due, 6)), **dict(zip(names, moments, strict=True))))
+    attempts = gathered.run().attempts
+
+    found = [float(getattr(attempts, name)[0]) for name in names]
+    assert np.array_equal(found, np.array(moments, dtype=np.float64), equal_nan=True)
 
 
 def test_a_column_of_one_value_takes_no_memory():
-    grown = gather._Grown(np.dtype(np.float64))
+    grown = packed.Grown(np.dtype(np.int64))
     for _ in range(3):
-        grown.add(np.full(1000, np.nan))
+        grown.add(np.full(1000, -1))
     values = grown.values()
 
     assert values.shape == (3000,)
     assert values.strides == (0,)
+    assert packed.told(values).strides == (0,)
+
+
+@pytest.mark.parametrize(("largest", "width"), [(100, 1), (30_000, 2), (70_000, 4), (2**40, 8)])
+def test_a_column_is_as_wide_as_its_largest_number_needs(largest, width):
+    grown = packed.Grown(np.dtype(np.int64))
+    grown.add(np.array([0, 1, 2]))
+    grown.add(np.array([largest, 3]))
+
+    assert grown.values().itemsize == width
 
 
 def test_rows_are_in_order_whichever_columns_hold_one_value(tmp_path):

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import runs
+from ptubench.analysis import latencies, series
 from ptubench.analysis import requests as per_request
-from ptubench.analysis import series
 from ptubench.analysis.gather import Gathering, load
 from ptubench.analysis.metrics import due
 from ptubench.analysis.summary import summary_of
@@ -173,7 +173,7 @@ def test_the_curve_goes_through_the_percentiles_of_the_summary():
     lines += [runs.failed(9000 + k, 30.0) for k in range(30)]
     run = gathered(*lines)
     told = summary_of(run)["metrics"]["ttft"]
-    found = series.curve(per_request.ttft(due(joined(run), (10.0, 70.0))))
+    found = series.curve(latencies.ttft(due(joined(run), (10.0, 70.0))))
 
     for name, share in PERCENTILES.items():
         if told[name] is not None:

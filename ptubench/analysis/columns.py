@@ -1,86 +1,145 @@
 """A run in memory: columns of numbers instead of a million objects.
 
-What the numbers need is kept in arrays (NaN: never happened or not told). Strings are kept once, and a column holds
-their codes. `gather` fills them. Derives nothing.
+What the numbers need is kept in arrays, in few bytes, and read as floats (NaN: never happened or not told). Strings are
+kept once, and a column holds their codes. `gather` fills them. Derives nothing.
 """
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptubench.analysis import packed
 from ptubench.record import End, Head, Monitor, Resource
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-_Rows = TypeVar("_Rows", bound="DataclassInstance")
+_Kind = TypeVar("_Kind", bound=np.generic)
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Counts = NDArray[np.float32]
+
+PART = 65_536
+"""Rows that are taken at a time, where what is derived from all of them on the way need not be there at once."""
+MOMENTS = ("taken", "sent", "answered", "first_content", "first_output", "last_content", "end")
+"""Columns of `Attempts` that are kept as microseconds since the attempt was due: half the bytes of those since the start."""
 
 OUTCOMES = ("ok", "throttled", "failed", "cut", "dropped")
 OK, THROTTLED, FAILED, CUT, DROPPED = range(len(OUTCOMES))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempts:
-    """One row per attempt, in order of due time, index and attempt. Times in seconds since the start of the run."""
+class _Column(Generic[_Kind]):
+    """A column of `Attempts`: what is kept of it, read as what it is."""
 
-    index: Ints
-    attempt: NDArray[np.int16]
-    scheduled: Floats
-    taken: Floats
-    lane_wait: Floats
-    connect_s: Floats
-    tls_s: Floats
-    sent: Floats
-    answered: Floats
-    first_content: Floats
-    first_output: Floats
-    last_content: Floats
-    end: Floats
-    content_events: Counts
-    """A request has few enough tokens and events for 32 bits: whole numbers up to 16.7 million are exact."""
-    prompt_asked: Counts
-    cached_asked: Counts
-    completion_asked: Counts
-    limit: Counts
-    prompt_tokens: Counts
-    cached_tokens: Counts
-    completion_tokens: Counts
-    reasoning_tokens: Counts
-    retry_after: Floats
-    status: NDArray[np.int16]
+    def __init__(self, read: Callable[["Attempts", NDArray[Any]], NDArray[_Kind]]) -> None:
+        self._read = read
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, rows: "Attempts", owner: type) -> NDArray[_Kind]:
+        return self._read(rows, rows.kept[self._name])
+
+
+def _codes(_: "Attempts", kept: NDArray[Any]) -> Ints:
+    """Whole numbers, as wide as they are kept."""
+    return kept
+
+
+def _truths(_: "Attempts", kept: NDArray[Any]) -> Bools:
+    return kept
+
+
+def _tokens(_: "Attempts", kept: NDArray[Any]) -> Floats:
+    return packed.told(kept)
+
+
+def _due(_: "Attempts", kept: NDArray[Any]) -> Floats:
+    return kept
+
+
+def _seconds(_: "Attempts", kept: NDArray[Any]) -> Floats:
+    values: Floats = packed.told(kept) / 1e6
+    return values
+
+
+def _moment(rows: "Attempts", kept: NDArray[Any]) -> Floats:
+    values = packed.microseconds(rows.scheduled)
+    values += packed.told(kept)
+    values /= 1e6
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """One row per attempt, in order of due time, index and attempt. Times in seconds since the start of the run.
+
+    Columns are read anew each time they are asked for: three million times eight bytes are not at hand for each at once.
+    """
+
+    kept: Mapping[str, NDArray[Any]]
+    """By the name of the column: `scheduled` as it is, the rest in whole numbers (`packed`), times in microseconds."""
+
+    index = _Column(_codes)
+    attempt = _Column(_codes)
+    scheduled = _Column(_due)
+    taken = _Column(_moment)
+    lane_wait = _Column(_seconds)
+    connect_s = _Column(_seconds)
+    tls_s = _Column(_seconds)
+    sent = _Column(_moment)
+    answered = _Column(_moment)
+    first_content = _Column(_moment)
+    first_output = _Column(_moment)
+    last_content = _Column(_moment)
+    end = _Column(_moment)
+    content_events = _Column(_tokens)
+    prompt_asked = _Column(_tokens)
+    cached_asked = _Column(_tokens)
+    completion_asked = _Column(_tokens)
+    limit = _Column(_tokens)
+    prompt_tokens = _Column(_tokens)
+    cached_tokens = _Column(_tokens)
+    completion_tokens = _Column(_tokens)
+    reasoning_tokens = _Column(_tokens)
+    retry_after = _Column(_seconds)
+    status = _Column(_codes)
     """0 where there was no HTTP answer."""
-    cut: Bools
-    name: NDArray[np.int32]
+    cut = _Column(_truths)
+    name = _Column(_codes)
     """Codes of `Run.names`, as `failure`, `finish`, `model` and `region` are of theirs."""
-    failure: NDArray[np.int32]
-    finish: NDArray[np.int32]
-    model: NDArray[np.int32]
-    region: NDArray[np.int32]
+    failure = _Column(_codes)
+    finish = _Column(_codes)
+    model = _Column(_codes)
+    region = _Column(_codes)
     """That the answer named (`x-ms-region`)."""
-    cause: NDArray[np.int32]
+    cause = _Column(_codes)
     """Of a throttled attempt (`causes.CAUSES`)."""
-    streamed: Bools
-    waited: Floats
-    diverted: Bools
+    streamed = _Column(_truths)
+    waited = _Column(_seconds)
+    diverted = _Column(_truths)
     """Sent to the second target of `divert`."""
-    spilled: Bools
+    spilled = _Column(_truths)
     """Answered by another deployment, because the service spilled it."""
-    gave_up: Bools
-    limited: Bools
+    gave_up = _Column(_truths)
+    limited = _Column(_truths)
     """Answered with `x-ratelimit-*` headers."""
-    in_band: Bools
+    in_band = _Column(_truths)
     """Throttled inside a stream."""
-    summarized: Bools
+    summarized = _Column(_truths)
     """Reasoning was shown as a summary."""
-    retried_inside: Bools
+    retried_inside = _Column(_truths)
     """Sent more than once by the user's own client, out of our sight."""
+
+    def __len__(self) -> int:
+        return len(self.kept["index"])
+
+    def of(self, column: str, rows: Ints | slice) -> NDArray[Any]:
+        """One column of some rows; the others are not read."""
+        needed = (column, "scheduled") if column in MOMENTS else (column,)
+        read: NDArray[Any] = getattr(Attempts({name: self.kept[name][rows] for name in needed}), column)
+        return read
 
     @property
     def by_target(self) -> Bools:
@@ -101,7 +160,7 @@ class Drops:
 
     index: Ints
     scheduled: Floats
-    name: NDArray[np.int32]
+    name: Ints
     lost: Bools
     """Due when its worker was lost; whether it was sent is not known."""
 
@@ -141,8 +200,8 @@ class Run:
     """Numbers of the lines that could not be read."""
 
 
-def select(rows: _Rows, which: NDArray[Any] | slice) -> _Rows:
+def select(rows: Attempts, which: NDArray[Any] | slice) -> Attempts:
     """The same columns with only some rows: a mask, row numbers, or a slice (which copies nothing)."""
     if isinstance(which, np.ndarray) and which.dtype == np.bool_ and which.all():
         return rows  # a copy of a million rows is dear
-    return replace(rows, **{field.name: getattr(rows, field.name)[which] for field in fields(rows)})
+    return Attempts({name: column[which] for name, column in rows.kept.items()})

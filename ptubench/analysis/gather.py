@@ -4,7 +4,6 @@ Keeps what the numbers need, some thousand lines at a time, and forgets the rest
 """
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 
 from ptubench import record
 from ptubench.analysis.causes import LIMITS, cause, may_be_ptu
-from ptubench.analysis.columns import Attempts, Drops, Floats, Ints, Run, Ticks
+from ptubench.analysis.columns import MOMENTS, Attempts, Drops, Floats, Ints, Run, Ticks
+from ptubench.analysis.packed import Grown, microseconds, whole
 from ptubench.failures import RENAMED
 from ptubench.record import (
     REASONING_SUMMARY,
@@ -66,8 +66,8 @@ class Gathering:
         self._attempts = _Collector(_attempt_columns(self._codes, head))
         self._drops = _Collector(_drop_columns(self._codes["name"]))
         self._ticks: list[tuple[int, int, float]] = []
-        self._gaps: list[Ints] = []
-        self._loop_lag: list[Ints] = []
+        self._gaps = Grown(np.dtype(np.int64))
+        self._loop_lag = Grown(np.dtype(np.int64))
         self._azure: list[Resource | Monitor] = []
         self._end: End | None = None
 
@@ -80,8 +80,8 @@ class Gathering:
                 self._drops.add(line)
             case Tick() if 0 <= line.t < _LAST_SECOND:
                 self._ticks.append((line.t, line.worker, line.cpu))
-                self._gaps.append(_counts(line.t, line.gaps))
-                self._loop_lag.append(_counts(line.t, line.loop_lag))
+                self._gaps.add(_counts(line.t, line.gaps))
+                self._loop_lag.add(_counts(line.t, line.loop_lag))
             case End():
                 self._end = line
             case Resource() | Monitor():
@@ -106,8 +106,8 @@ class Gathering:
                 t=_numbers([t for t, _, _ in ticks]).astype(np.int64),
                 worker=_numbers([worker for _, worker, _ in ticks]).astype(np.int64),
                 cpu=_numbers([cpu for _, _, cpu in ticks]),
-                gaps=np.concatenate([_counts(0, {}), *self._gaps]),
-                loop_lag=np.concatenate([_counts(0, {}), *self._loop_lag]),
+                gaps=self._gaps.values().reshape(-1, 3),
+                loop_lag=self._loop_lag.values().reshape(-1, 3),
             ),
             names=codes["name"],  # type: ignore[arg-type] # filled with one type each
             failures=codes["failure"],  # type: ignore[arg-type]
@@ -139,65 +139,39 @@ _COUNTS = (
     "completion_tokens",
     "reasoning_tokens",
 )
+_DURATIONS = ("lane_wait", "waited", "connect_s", "tls_s")
 _PARTS = {"cached_tokens": "prompt_tokens", "reasoning_tokens": "completion_tokens"}
 """Counts that are a part of another one."""
 
 
-class _Grown:
-    """A column that grows in one buffer: a million small arrays, joined in the end, would take the memory twice.
-
-    As long as all its values are the same, it holds one: half of the columns of most runs tell the same of every attempt.
-    """
-
-    def __init__(self, kind: np.dtype[Any]) -> None:
-        self._kind = kind
-        self._value = b""
-        self._count = 0
-        self._buffer: bytearray | None = None
-
-    def add(self, part: NDArray[Any]) -> None:
-        self._count += len(part)
-        if self._buffer is None:
-            told = part.tobytes()
-            self._value = self._value or told[: part.itemsize]
-            if told == self._value * len(part):
-                return
-            self._buffer = bytearray(self._value * (self._count - len(part)))
-        self._buffer += part.data
-
-    def values(self) -> NDArray[Any]:
-        """All of it; not to be written to where it is one value."""
-        if self._buffer is None:
-            one = np.frombuffer(self._value or bytes(self._kind.itemsize), dtype=self._kind)
-            return np.broadcast_to(one[0], self._count)
-        return np.frombuffer(self._buffer, dtype=self._kind)
+_Columns = dict[str, NDArray[Any]]
 
 
 class _Collector:
     """Turns records into columns, some thousand at a time."""
 
-    def __init__(self, columns: Mapping[str, _Column]) -> None:
+    def __init__(self, columns: Callable[[list[Any]], _Columns]) -> None:
         self._columns = columns
         self._waiting: list[Any] = []
-        self._grown = {name: _Grown(column([]).dtype) for name, column in columns.items()}
+        self._grown = {name: Grown(column.dtype) for name, column in columns([]).items()}
 
     def add(self, row: Attempt | Dropped | Lost) -> None:
         self._waiting.append(row)
         if len(self._waiting) == _CHUNK:
             self._convert()
 
-    def rows(self) -> dict[str, NDArray[Any]]:
+    def rows(self) -> _Columns:
         """All columns, each of the same length."""
         self._convert()
         return {name: grown.values() for name, grown in self._grown.items()}
 
     def _convert(self) -> None:
-        for name, column in self._columns.items():
-            self._grown[name].add(column(self._waiting))
+        for name, column in self._columns(self._waiting).items():
+            self._grown[name].add(column)
         self._waiting.clear()
 
 
-def _attempt_columns(codes: Mapping[str, _Codes], head: Head) -> dict[str, _Column]:
+def _attempt_columns(codes: Mapping[str, _Codes], head: Head) -> Callable[[list[Any]], _Columns]:
     target, second = may_be_ptu(head.target), may_be_ptu(head.divert_to)
 
     def cause_of(row: Attempt) -> str | None:
@@ -207,15 +181,14 @@ def _attempt_columns(codes: Mapping[str, _Codes], head: Head) -> dict[str, _Colu
         throttled = row.status == 429 or THROTTLED_IN_BAND in row.flags
         return retry_after(row.headers, head.started_unix + (row.answered or row.end or 0.0)) if throttled else None
 
-    waited = _float("waited")
-    columns = {field.name: _float(field.name) for field in fields(Attempts)}
+    columns = {name: _float(name) for name in MOMENTS}
+    columns |= {name: _seconds(name) for name in _DURATIONS}
     columns |= {name: _count(name) for name in _COUNTS}
-    columns |= {part: _part_of(whole, part) for part, whole in _PARTS.items()}
+    columns |= {part: _part_of(of, part) for part, of in _PARTS.items()}
     columns |= {name: _coded(attrgetter(name), codes[name]) for name in ("name", "finish", "model")}
     columns |= {name: _whole(name, np.bool_) for name in ("streamed", "cut", "diverted", "gave_up")}
     columns |= {
         "scheduled": _always("scheduled"),
-        "waited": lambda rows: np.nan_to_num(waited(rows)),  # they are summed
         "index": _whole("index", np.int64),
         "attempt": _whole("attempt", np.int16),
         "status": _whole("status", np.int16),
@@ -227,20 +200,27 @@ def _attempt_columns(codes: Mapping[str, _Codes], head: Head) -> dict[str, _Colu
         "in_band": _told(lambda row: THROTTLED_IN_BAND in row.flags),
         "summarized": _told(lambda row: REASONING_SUMMARY in row.flags),
         "retried_inside": _told(lambda row: record.RETRIED_INSIDE in row.flags),
-        "retry_after": lambda rows: _numbers(list(map(asked_to_wait, rows))),
+        "retry_after": lambda rows: whole(microseconds(_numbers(list(map(asked_to_wait, rows))))),
     }
     if head.clock == "virtual":
         columns["taken"] = lambda rows: np.full(len(rows), np.nan)  # no generator can be late on it
-    return columns
+
+    def kept(rows: list[Any]) -> _Columns:
+        found = {name: column(rows) for name, column in columns.items()}
+        due = microseconds(found["scheduled"])
+        return found | {name: whole(microseconds(found[name]) - due) for name in MOMENTS}
+
+    return kept
 
 
-def _drop_columns(names: _Codes) -> dict[str, _Column]:
-    return {
+def _drop_columns(names: _Codes) -> Callable[[list[Any]], _Columns]:
+    columns = {
         "index": _whole("index", np.int64),
         "scheduled": _always("scheduled"),
         "name": _coded(attrgetter("name"), names),
         "lost": _told(lambda row: isinstance(row, Lost)),
     }
+    return lambda rows: {name: column(rows) for name, column in columns.items()}
 
 
 def _float(name: str) -> _Column:
@@ -254,6 +234,12 @@ def _float(name: str) -> _Column:
     return column
 
 
+def _seconds(name: str) -> _Column:
+    """How long something took, as it is kept."""
+    column = _float(name)
+    return lambda rows: whole(microseconds(column(rows)))
+
+
 def _always(name: str) -> _Column:
     """Seconds of which every row has some; what no time can be is the nearest that can."""
     get = attrgetter(name)
@@ -264,21 +250,20 @@ def _count(name: str) -> _Column:
     """Counts came from a service: one that is no possible number of tokens is none."""
     get = attrgetter(name)
 
-    def column(rows: list[Any]) -> NDArray[Any]:
+    def column(rows: list[Any]) -> Ints:
         values = _numbers(list(map(get, rows)))
-        return np.where((values >= 0) & (values <= _MOST_TOKENS), values, np.nan).astype(np.float32)
+        return whole(np.where((values >= 0) & (values <= _MOST_TOKENS), values, np.nan))
 
     return column
 
 
-def _part_of(whole: str, part: str) -> _Column:
+def _part_of(of: str, part: str) -> _Column:
     """A part that exceeds its whole is none: some gateways count cached or reasoning tokens beside the others."""
-    parts, wholes = _count(part), _count(whole)
+    parts, wholes = _count(part), _count(of)
 
-    def column(rows: list[Any]) -> NDArray[Any]:
+    def column(rows: list[Any]) -> Ints:
         values = parts(rows)
-        values[~(values <= wholes(rows))] = np.nan
-        return values
+        return np.where(values <= wholes(rows), values, -1)  # neither is anything where the whole was not told
 
     return column
 
@@ -294,7 +279,7 @@ def _told(of: Callable[[Any], bool]) -> _Column:
 
 
 def _coded(get: Callable[[Any], Any], codes: _Codes) -> _Column:
-    return lambda rows: np.fromiter(map(codes.__getitem__, map(get, rows)), dtype=np.int32, count=len(rows))
+    return lambda rows: np.fromiter(map(codes.__getitem__, map(get, rows)), dtype=np.int64, count=len(rows))
 
 
 def _numbers(values: list[Any]) -> Floats:
@@ -307,7 +292,7 @@ def _numbers(values: list[Any]) -> Floats:
 
 def _counts(t: int, histogram: Mapping[int, int]) -> Ints:
     rows = [(t, bucket, n) for bucket, n in histogram.items() if 0 <= bucket < _LARGEST_BUCKET and 0 < n < 2**31]
-    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+    return np.array(rows, dtype=np.int64).ravel()
 
 
 def _in_place(columns: dict[str, NDArray[Any]], order: Ints) -> Attempts:
@@ -315,4 +300,4 @@ def _in_place(columns: dict[str, NDArray[Any]], order: Ints) -> Attempts:
     for column in columns.values():
         if column.flags.writeable:  # else it is one value
             column[:] = column[order]
-    return Attempts(**columns)
+    return Attempts(columns)

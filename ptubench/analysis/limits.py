@@ -12,8 +12,9 @@ import numpy as np
 from ptubench import histogram
 from ptubench.analysis import stats
 from ptubench.analysis.columns import Floats, Ints, Run
+from ptubench.analysis.latencies import PER_REQUEST
 from ptubench.analysis.rates import Window
-from ptubench.analysis.requests import PER_REQUEST, Requests
+from ptubench.analysis.requests import Requests
 from ptubench.units import seconds_text, share_text
 
 NEVER = float("inf")
@@ -64,7 +65,7 @@ def histogram_of(rows: Ints, window: Window) -> dict[int, int]:
 
 def whole_seconds(t: Ints, window: Window) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Which seconds [t, t + 1) lie wholly inside the window."""
-    return (t >= window[0]) & (t + 1 <= window[1])
+    return (t >= window[0]) & (t <= window[1] - 1)
 
 
 def lateness(run: Run, requests: Requests, of: Client, typical: float | None) -> list[Signal]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ptubench.analysis import asked, limits, monitoring, rates, stats
+from ptubench.analysis import asked, latencies, limits, monitoring, rates, stats
 from ptubench.analysis import requests as per_request
 from ptubench.analysis.columns import OUTCOMES, THROTTLED, Attempts, Bools, Floats, Run, select
 from ptubench.analysis.cost import cost, no_cost
@@ -122,17 +122,17 @@ def _distributions(tried: Attempts, offered: Requests, blocks: stats.Resampling,
     positions, all_own = np.arange(len(offered), dtype=np.int32), bool(own.all())
 
     def shown(name: str) -> Floats:
-        values = per_request.PER_REQUEST[name](offered)
-        return values if all_own or name in per_request.OURS else np.where(own, values, np.nan)
+        values = latencies.PER_REQUEST[name](offered)
+        return values if all_own or name in latencies.OURS else np.where(own, values, np.nan)
 
     result = {}
     for name, metric in DISTRIBUTIONS.items():
-        if name in per_request.PER_REQUEST:
+        if name in latencies.PER_REQUEST:
             # Bound to no name: while the next metric is computed nobody needs this one's million values.
             result[name] = stats.distribution(shown(name), positions, blocks, unit=metric.unit)
-        elif name in per_request.PER_ATTEMPT:
+        elif name in latencies.PER_ATTEMPT:
             places = np.searchsorted(offered.scheduled, tried.scheduled)
-            result[name] = stats.distribution(per_request.PER_ATTEMPT[name](tried), places, blocks, unit=metric.unit)
+            result[name] = stats.distribution(latencies.PER_ATTEMPT[name](tried), places, blocks, unit=metric.unit)
     return result
 
 
@@ -173,7 +173,7 @@ def _slo(run: Run, offered: Requests, blocks: stats.Resampling) -> dict[str, Any
     slo = run.head.workload.slo
     if slo is None or (slo.ttft is not None and not run.head.workload.stream):
         return {"ratio": None, "ci95": None}
-    met = stats.share(per_request.met(offered, {"ttft": slo.ttft, "e2e": slo.e2e}), blocks)
+    met = stats.share(latencies.met(offered, {"ttft": slo.ttft, "e2e": slo.e2e}), blocks)
     return {"ratio": met["ratio"], "ci95": met["ci95"]}
 
 

@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptubench.analysis.columns import OK, THROTTLED, Attempts, Bools, Floats, select
+from ptubench.analysis.columns import OK, PART, THROTTLED, Attempts, Bools, Floats, select
 from ptubench.analysis.requests import first_token, hidden_tokens
 from ptubench.ptu.capacity import Capacity
-
-_PART = 65_536
 
 Window = tuple[float, float]
 """[from, to) in seconds since the start of the run."""
@@ -42,8 +40,8 @@ class Grid:
     def spread(self, begin: Floats, finish: Floats, amounts: Floats) -> Floats:
         """Amounts spread evenly over [begin, finish]: what falls into each bin."""
         total = np.zeros(self.bins)
-        for start in range(0, len(begin), _PART):  # what it needs on the way is ten times its input
-            rows = slice(start, start + _PART)
+        for start in range(0, len(begin), PART):  # what it needs on the way is ten times its input
+            rows = slice(start, start + PART)
             total += self._spread(begin[rows], finish[rows], amounts[rows])
         return total
 
@@ -161,8 +159,8 @@ def tokens_over(attempts: Attempts, grid: Grid) -> NDArray[np.float64]:
 
 def _parts(attempts: Attempts) -> Iterator[Attempts]:
     """All rows, some at a time: what is derived from a million rows need not be there at once."""
-    for start in range(0, len(attempts.index), _PART):
-        yield select(attempts, slice(start, start + _PART))
+    for start in range(0, len(attempts), PART):
+        yield select(attempts, slice(start, start + PART))
 
 
 def _sum(values: list[float | None]) -> float | None:

@@ -1,19 +1,16 @@
-"""One row per offered request, and what each metric is for it.
+"""One row per offered request, joined from its attempts.
 
 A request's outcome is that of its last attempt; a dropped one has no attempt, nor has one that was lost with its worker,
-which counts as cut: in flight when all ended, as far as anybody knows. In every metric NaN means that it
-is not defined for the request, and infinity that the request was never answered: unanswered is never fast.
+which counts as cut: in flight when all ended, as far as anybody knows.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptubench.analysis.columns import CUT, DROPPED, FAILED, OK, THROTTLED, Attempts, Bools, Drops, Floats, Ints
-
-Metric = Callable[["Requests"], Floats]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +24,7 @@ class Requests:
     last: Ints
     index: Ints
     scheduled: Floats
-    name: NDArray[np.int32]
+    name: Ints
     outcome: NDArray[np.int8]
     """Position in `columns.OUTCOMES`."""
     streams: bool
@@ -45,17 +42,17 @@ class Requests:
 
     def of_first(self, column: str) -> Floats:
         """A column of the first attempts; NaN for what was dropped."""
-        return _gather(getattr(self.attempts, column), self.first)
+        return _gather(self.attempts, column, self.first)
 
     def of_last(self, column: str) -> Floats:
         """A column of the last attempts; NaN for what was dropped."""
-        return _gather(getattr(self.attempts, column), self.last)
+        return _gather(self.attempts, column, self.last)
 
     @property
     def rows(self) -> Bools:
         """Which attempts are theirs; one value for each attempt of the run."""
         sent = self.first >= 0
-        edges = np.zeros(len(self.attempts.index) + 1, dtype=np.int64)
+        edges = np.zeros(len(self.attempts) + 1, dtype=np.int64)
         edges[self.first[sent]] += 1
         edges[self.last[sent] + 1] -= 1  # where the next one begins, both
         return np.cumsum(edges[:-1]) > 0
@@ -114,7 +111,7 @@ class Requests:
     @property
     def waited(self) -> Floats:
         """Seconds between the attempts of a request, in all; NaN where there was no wait."""
-        waits = self.attempts.waited
+        waits = np.nan_to_num(self.attempts.waited)
         if not waits.any():
             return np.full(len(self), np.nan)
         running, waiting = (np.concatenate(([0.0], np.cumsum(values))) for values in (waits, waits > 0))
@@ -184,8 +181,8 @@ def requests(attempts: Attempts, drops: Drops, *, streams: bool) -> Requests:
     """
     index = attempts.index
     if not len(drops.index) and np.all(index[1:] != index[:-1]):  # nothing to join: nothing is copied
-        row, at, names = np.arange(len(index)), attempts.scheduled, attempts.name
-        shared = {"first": row, "last": row, "index": index}
+        row, at, names = np.arange(len(index), dtype=np.int32), attempts.scheduled, attempts.name
+        shared: dict[str, Any] = {"first": row, "last": row, "index": index}
         return Requests(
             **shared, attempts=attempts, scheduled=at, name=names, outcome=attempts.outcome, streams=streams
         )
@@ -208,12 +205,12 @@ def requests(attempts: Attempts, drops: Drops, *, streams: bool) -> Requests:
     )
 
 
-def _gather(column: NDArray[np.generic], rows: Ints) -> Floats:
+def _gather(attempts: Attempts, column: str, rows: Ints) -> Floats:
+    if len(rows) and rows[0] >= 0 and np.all(rows[1:] - rows[:-1] == 1):  # nothing retried: nothing is copied
+        return attempts.of(column, slice(rows[0], rows[-1] + 1)).astype(np.float64, copy=False)
     sent = rows >= 0
-    if sent.all():
-        return column[rows].astype(np.float64, copy=False)
     values = np.full(len(rows), np.nan)
-    values[sent] = column[rows[sent]]
+    values[sent] = attempts.of(column, rows[sent])
     return values
 
 
@@ -230,107 +227,13 @@ def throttled_at(of: Attempts) -> Floats:
 
     Its first byte, or the end of the stream that told of it; the end too where the user's own client did not show the answer.
     """
-    return _where(of.outcome == THROTTLED, np.where(of.in_band | np.isnan(of.answered), of.end, of.answered))
+    came = np.where(of.in_band | np.isnan(of.answered), of.end, of.answered)
+    return np.where(of.outcome == THROTTLED, came, np.nan)
 
 
 def first_token(rows: Requests | Attempts) -> Floats:
     """When the first of the tokens came that were shown: a summary of the reasoning is none of them."""
     return np.where(rows.summarized, rows.first_output, rows.first_content)
-
-
-def _since(start: Floats, event: Floats) -> Floats:
-    """Time from start to the event; infinite where it never happened."""
-    return np.where(np.isnan(event), np.inf, event - start)
-
-
-def _where(defined: Bools, values: Floats) -> Floats:
-    return np.where(defined, values, np.nan)
-
-
-def _positive(values: Floats) -> Floats:
-    return _where(values > 0, values)
-
-
-def ttft(of: Requests) -> Floats:
-    """Sent to first content, of what was admitted."""
-    return _where(of.admitted & of.streamed, _since(of.sent, of.first_content))
-
-
-def ttfo(of: Requests) -> Floats:
-    """Sent to first content that is not reasoning, of what was admitted."""
-    return _where(of.admitted & of.streamed, _since(of.sent, of.first_output))
-
-
-def ttft_scheduled(of: Requests) -> Floats:
-    """Due to first content, of everything offered."""
-    return _where(of.streamed, _since(of.scheduled, of.first_content))
-
-
-def e2e(of: Requests) -> Floats:
-    """Sent to last content, of what was admitted."""
-    return _where(of.admitted, np.where(of.ok, of.done - of.sent, np.inf))
-
-
-def e2e_scheduled(of: Requests) -> Floats:
-    """Due to last content, of everything offered."""
-    return np.where(of.ok, of.done - of.scheduled, np.inf)
-
-
-def tbt(of: Requests) -> Floats:
-    """Mean time between the tokens that were shown, of answers in which it can be told."""
-    visible = of.visible
-    defined = of.ok & of.streamed & (of.of_last("content_events") >= 2) & (visible >= 2)
-    defined &= ~of.summarized | (of.last_content > of.first_output)  # of the events some are the summary's
-    return _where(defined, (of.last_content - first_token(of)) / np.where(defined, visible - 1, 1))
-
-
-def tps(of: Requests) -> Floats:
-    """1 / TBT."""
-    between = tbt(of)
-    return _where(between > 0, 1 / np.where(between > 0, between, 1))
-
-
-def tps_e2e(of: Requests) -> Floats:
-    """Completion tokens / E2E, of what was answered."""
-    whole = _where(of.ok, of.done - of.sent)
-    return _where(whole > 0, of.completion_tokens / np.where(whole > 0, whole, 1))
-
-
-PER_REQUEST: dict[str, Metric] = {
-    "ttft": ttft,
-    "ttfo": ttfo,
-    "ttft_scheduled": ttft_scheduled,
-    "tbt": tbt,
-    "tps": tps,
-    "tps_e2e": tps_e2e,
-    "e2e": e2e,
-    "e2e_scheduled": e2e_scheduled,
-    "lag": lambda of: np.maximum(of.of_first("taken") - of.scheduled, 0),
-    "lane_wait": lambda of: _positive(of.of_first("lane_wait")),
-    "waited": lambda of: of.waited,
-    "prompt_tokens": lambda of: _where(of.ok, of.of_last("prompt_tokens")),
-    "completion_tokens": lambda of: _where(of.ok, of.completion_tokens),
-}
-"""One value per offered request."""
-
-OURS = ("lag", "lane_wait", "waited")
-"""What we did with a request, whoever answered it; the others are how it was answered."""
-
-PER_ATTEMPT: dict[str, Callable[[Attempts], Floats]] = {
-    "connect": lambda of: of.connect_s,
-    "retry_after": lambda of: of.retry_after,
-    "reject": lambda of: throttled_at(of) - of.sent,
-}
-"""One value per attempt of an offered request."""
-
-
-def met(of: Requests, limits: dict[str, float | None]) -> Bools:
-    """Which requests met all of an SLO {"ttft": seconds or None, "e2e": …}; what was never answered does not."""
-    good = of.ok
-    for name, limit in limits.items():
-        if limit is not None:
-            good = good & (PER_REQUEST[name](of) <= limit)
-    return good
 
 
 def failures(of: Requests, names: list[str | None]) -> dict[str, int]:
@@ -343,7 +246,7 @@ def finishes(of: Requests, names: list[str | None]) -> dict[str, int]:
     return by_name(of.attempts.finish[of.last[of.ok]], names)
 
 
-def by_name(codes: NDArray[np.int32], names: list[str | None]) -> dict[str, int]:
+def by_name(codes: Ints, names: list[str | None]) -> dict[str, int]:
     """How often each name occurs, by its code, the most frequent first; None is `none`."""
     counts = np.bincount(codes, minlength=len(names))
     order = np.argsort(-counts, kind="stable")

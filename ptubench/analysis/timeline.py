@@ -8,8 +8,9 @@ import numpy as np
 
 from ptubench.analysis import rates, stats
 from ptubench.analysis.columns import CUT, DROPPED, FAILED, OK, THROTTLED, Attempts, select
+from ptubench.analysis.latencies import ttft
 from ptubench.analysis.rates import Grid
-from ptubench.analysis.requests import Requests, ttft
+from ptubench.analysis.requests import Requests
 
 _STEPS = 900
 _SLICES = 60

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptubench.analysis.columns import Bools, Floats
-from ptubench.analysis.requests import Requests, hidden_tokens, tbt, ttft
+from ptubench.analysis.latencies import tbt, ttft
+from ptubench.analysis.requests import Requests, hidden_tokens
 from ptubench.analysis.stats import Z95
 from ptubench.calibrate.fit import Found, inflation
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ptubench.analysis import requests as per_request
-from ptubench.analysis import stats
+from ptubench.analysis import latencies, stats
 from ptubench.compare.side import Side
 from ptubench.ptu import catalogue
 
@@ -32,7 +31,7 @@ def published(side: Side) -> dict[str, Any] | None:
     low, high = side.window
     whole = int((high - low) // SLICE)
     edges = low + np.arange(whole + 1) * SLICE if whole else np.array([low, high])
-    values = np.where(side.offered.by_target, per_request.tps(side.offered), np.nan)
+    values = np.where(side.offered.by_target, latencies.tps(side.offered), np.nan)
     cuts = np.searchsorted(side.offered.scheduled, edges)
     medians = [stats.percentile(values[first:last], "p50") for first, last in pairwise(cuts)]
     told = [median for median in medians if median is not None]

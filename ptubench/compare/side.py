@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ptubench.analysis import rates
+from ptubench.analysis import latencies, rates
 from ptubench.analysis import requests as per_request
 from ptubench.analysis.columns import OK, THROTTLED, Bools, Floats, Run, select
 from ptubench.analysis.metrics import due
@@ -144,7 +144,7 @@ class Side:
     def met_slo(self) -> Bools:
         """Which requests met all of the workload's SLO."""
         slo = self.run.head.workload.slo
-        return per_request.met(self.offered, {} if slo is None else {"ttft": slo.ttft, "e2e": slo.e2e})
+        return latencies.met(self.offered, {} if slo is None else {"ttft": slo.ttft, "e2e": slo.e2e})
 
     def normalized(self, per_minute: Rates) -> Any:
         """Normalized tokens per minute."""
@@ -255,7 +255,7 @@ class Side:
 
     def latencies(self, name: str) -> Floats:
         """One value for each offered request, as the summary takes them: those of the target itself."""
-        values = per_request.PER_REQUEST[name](self.offered)
+        values = latencies.PER_REQUEST[name](self.offered)
         return np.where(self.offered.by_target, values, np.nan)
 
 

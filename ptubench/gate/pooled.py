@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ptubench.analysis import limits, names, stats
-from ptubench.analysis import requests as per_request
+from ptubench.analysis import latencies, limits, names, stats
 from ptubench.analysis.columns import THROTTLED, Bools, Floats, Ints, select
 from ptubench.analysis.metrics import due_slice
 from ptubench.compare.side import Side
@@ -140,13 +139,13 @@ def _distribution(name: str, sides: Sequence[Side]) -> Metrics:
 def _values(name: str, side: Side) -> tuple[Floats, Ints]:
     """One value for each request or attempt, and the position of its request."""
     offered = side.offered
-    if name in per_request.PER_REQUEST:
-        values = per_request.PER_REQUEST[name](offered)
+    if name in latencies.PER_REQUEST:
+        values = latencies.PER_REQUEST[name](offered)
         own = np.where(offered.by_target, values, np.nan)
-        return values if name in per_request.OURS else own, np.arange(len(offered))
+        return values if name in latencies.OURS else own, np.arange(len(offered))
     sent = select(side.run.attempts, ~side.run.attempts.diverted)
     tried = select(sent, due_slice(sent.scheduled, side.window))
-    return per_request.PER_ATTEMPT[name](tried), np.searchsorted(offered.scheduled, tried.scheduled)
+    return latencies.PER_ATTEMPT[name](tried), np.searchsorted(offered.scheduled, tried.scheduled)
 
 
 def _share(name: str, hits: Callable[[Side], Bools], sides: Sequence[Side]) -> Metrics:

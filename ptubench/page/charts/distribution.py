@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptubench.analysis.columns import Floats
-from ptubench.analysis.requests import PER_REQUEST, Requests
+from ptubench.analysis.latencies import PER_REQUEST
+from ptubench.analysis.requests import Requests
 from ptubench.analysis.series import Curve
 from ptubench.page.charts import parts
 from ptubench.page.charts.model import Cell, Chart
