@@ -65,6 +65,29 @@ def test_a_column_is_as_wide_as_its_largest_number_needs(largest, width):
     assert grown.values().itemsize == width
 
 
+def test_a_server_that_names_something_new_in_every_answer_fills_neither_memory_nor_page(tmp_path):
+    path = tmp_path / "names.jsonl"
+    named = [
+        ok(
+            i,
+            10.0 + i / 100,
+            model=f"m{i}",
+            finish=f"f{i}",
+            headers={"x-ms-region": f"r{i}"},
+            failure=None if i % 2 else f"k{i}",
+        )
+        for i in range(5000)
+    ]
+    write(path, head(planned=5000), *named, tick(40), end())
+    run, summary = gather.load(path), summarize(path)
+
+    assert max(map(len, (run.models, run.finishes, run.regions, run.failures))) <= 1001
+    metrics = summary["metrics"]
+    assert sum(metrics["finish"].values()) == metrics["requests"]["ok"] == 2500
+    assert sum(metrics["failed"]["by_kind"].values()) == metrics["requests"]["failed"] == 2500
+    assert max(len(reason["text"]) for reason in summary["validity"]["reasons"]) < 1000
+
+
 def test_rows_are_in_order_whichever_columns_hold_one_value(tmp_path):
     lines = [ok(i, 10.0 + i / 10, completion_tokens=5 + i % 3) for i in range(200)]
     last, first = (tmp_path / "backwards.jsonl", tmp_path / "forwards.jsonl")

@@ -34,6 +34,8 @@ from ptubench.waits import LONGEST, retry_after
 
 _CHUNK = 4096
 _MOST_TOKENS = 10**9
+_MOST_NAMES = 1000
+_OTHER = "other"
 _LAST_SECOND = 2**31
 _LARGEST_BUCKET = 2000  # 1 µs · 1.0198^2000 is longer than any run
 
@@ -61,7 +63,7 @@ class Gathering:
         self.head = head
         self._codes = {
             "name": _Codes({"": 0}),
-            **{key: _Codes({None: 0}) for key in ("failure", "finish", "model", "cause", "region")},
+            **{key: _FewCodes({None: 0}) for key in ("failure", "finish", "model", "cause", "region")},
         }
         self._attempts = _Collector(_attempt_columns(self._codes, head))
         self._drops = _Collector(_drop_columns(self._codes["name"]))
@@ -125,6 +127,13 @@ class _Codes(dict[Hashable, int]):
 
     def __missing__(self, value: Hashable) -> int:
         return self.setdefault(value, len(self))
+
+
+class _FewCodes(_Codes):
+    """The same of what a server names: after some, all that are new are one."""
+
+    def __missing__(self, value: Hashable) -> int:
+        return super().__missing__(value) if len(self) < _MOST_NAMES else self.setdefault(_OTHER, len(self))
 
 
 _Column = Callable[[list[Any]], NDArray[Any]]

@@ -18,6 +18,7 @@ from ptubench.analysis.steady import WarmUp
 from ptubench.units import number_text, share_text
 
 _ALWAYS = -1.0
+_NAMED = 6
 _UNSETTLED = ("never_steady", "not_saturated")
 """Reasons for a window that say that it is not the one that was asked for."""
 
@@ -138,7 +139,8 @@ def _service(run: Run, *, offered: int, answers: int) -> list[Signal]:
             len(served),
             1,
             NEVER,
-            f"the answers name {len(served)} models ({', '.join(clean(name) for name in served)}): the numbers mix "
+            f"the answers name {len(served)} models ({', '.join(clean(name) for name in served[:_NAMED])}"
+            f"{', …' if len(served) > _NAMED else ''}): the numbers mix "
             "them; see what the deployment was changed to and run again",
         ),
         Signal(
