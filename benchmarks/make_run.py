@@ -13,6 +13,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from ptubench import histogram, record
@@ -20,6 +21,7 @@ from ptubench.record import Attempt, End, Head, Tick
 from ptubench.workload.model import Class, Fixed, OpenLoop, Stage, Workload
 
 RATE = 500.0
+TIMES = ("scheduled", "taken", "sent", "answered", "first_content", "first_output", "last_content", "end")
 HEADERS = {"apim-request-id": "0f9c1c5e-6f0e-4d5c-9f57-6a4e0a1b2c3d", "x-ms-region": "Sweden Central"}
 
 
@@ -58,7 +60,8 @@ def head(attempts: int) -> Head:
 
 def attempt(index: int, due: float, ttft: float, tail: float, luck: float) -> Attempt:
     """One attempt: throttled in every tenth second, otherwise answered, or seldom failed."""
-    common = {"index": index, "scheduled": due, "taken": due + 1e-4, "sent": due + 2e-4, "headers": HEADERS}
+    late = 1e-4 + 1e-3 * luck
+    common = {"index": index, "scheduled": due, "taken": due + late, "sent": due + late + 1e-4, "headers": HEADERS}
     asked = {"prompt_asked": 1000, "completion_asked": 200, "limit": 200}
     if int(due) % 10 == 9:
         headers = HEADERS | {"retry-after-ms": "1200", "retry-after": "2"}
@@ -86,6 +89,12 @@ def attempt(index: int, due: float, ttft: float, tail: float, luck: float) -> At
     )
 
 
+def told(one: Attempt) -> Attempt:
+    """The same with its times to the microsecond, as workers tell them."""
+    times = {name: getattr(one, name) for name in TIMES}
+    return msgspec.structs.replace(one, **{name: at and round(at, 6) for name, at in times.items()})
+
+
 def write(path: Path, attempts: int) -> None:
     """The whole file, with one tick per second of one worker."""
     rng = np.random.default_rng(0)
@@ -96,7 +105,7 @@ def write(path: Path, attempts: int) -> None:
             rng.lognormal(-1.5, 0.4, attempts), rng.normal(2.5, 0.2, attempts), rng.random(attempts), strict=True
         )
         for index, (ttft, tail, luck) in enumerate(values):
-            file.write(record.encode(attempt(index, index / RATE, float(ttft), float(tail), float(luck))))
+            file.write(record.encode(told(attempt(index, index / RATE, float(ttft), float(tail), float(luck)))))
         for second in range(int(attempts / RATE)):
             gaps = {histogram.bucket(0.0125) + step: 50 + step for step in range(-40, 40)}
             file.write(record.encode(Tick(t=second, gaps=gaps, loop_lag={300: 95, 320: 5}, cpu=0.4, in_flight=1500)))

@@ -113,7 +113,7 @@ def recorded(path: Path, attempts: int) -> list[Figure]:
     recording = int(done.output.partition("VmHWM:")[2].split()[0]) / 1024 if PEAK.exists() else float("nan")
     say(f"  parent: {recording:.0f} MB while it records, {done.peak_mb:.0f} MB with the report, {done.wall_s:.1f} s")
     rate = attempts / done.wall_s
-    most = 150.0 + 250.0 * attempts / 1e6  # the report holds columns of all attempts
+    most = 200.0 + 100.0 * attempts / 1e6  # the report holds columns of all attempts
     return [
         Figure("parent's memory while it records, fed", recording, 500.0, " MB", "the plan of all requests included"),
         Figure("parent's memory, fed", done.peak_mb, most, " MB", f"{rate:,.0f} attempts/s, report included"),
