@@ -17,11 +17,10 @@ _WIDTHS: tuple[np.dtype[np.signedinteger[Any]], ...] = tuple(np.dtype(kind) for 
 
 
 def whole(values: Floats) -> Ints:
-    """Numbers of which any may be NaN, rounded to whole ones that can be kept."""
-    rounded = np.rint(values)
-    rounded -= rounded < 0
-    rounded[np.isnan(rounded)] = _NONE
-    return rounded.astype(np.int64)
+    """As it is kept: whole numbers of which any may be NaN."""
+    kept = values - (values < 0)
+    kept[np.isnan(kept)] = _NONE
+    return kept.astype(np.int64)
 
 
 def told(numbers: NDArray[Any]) -> Floats:
@@ -90,4 +89,5 @@ class Grown:
 
 def _width(low: int, high: int) -> np.dtype[Any]:
     """The narrowest whole numbers from `low` to `high`."""
-    return next(kind for kind in _WIDTHS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+    bits = max(high, ~low).bit_length()
+    return next(kind for kind in _WIDTHS if bits < 8 * kind.itemsize)
