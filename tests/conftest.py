@@ -6,6 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from hypothesis import settings
+
 # A run is several interpreters: where compiled modules may not be kept each of them would compile all of ours anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -20,3 +22,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # What `ptubench doctor` once measured here must not have a word in a test.
 os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / f"ptubench-no-cache-{os.getpid()}")
 os.environ.pop("LOCALAPPDATA", None)
+
+# A machine that stalls makes no example wrong.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")

@@ -555,13 +555,12 @@ VALUES = st.recursive(
 
 
 @given(text=st.text(max_size=300) | st.text("abc:-[]{}&*!|>'\"%@`#,? \n\t0.~", max_size=60))
-@settings(deadline=None)
 def test_any_text_is_a_workload_or_a_usage_error(text):
     assert is_workload_or_refused(text)
 
 
 @given(lines=st.dictionaries(st.sampled_from(KEYS["workload"]), VALUES, max_size=6))
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_any_values_are_a_workload_or_a_usage_error(lines):
     import yaml
 
@@ -569,7 +568,6 @@ def test_any_values_are_a_workload_or_a_usage_error(lines):
 
 
 @given(override=st.text(max_size=40) | st.builds("{}={}".format, st.sampled_from(WORDS), st.text(max_size=20)))
-@settings(deadline=None)
 def test_any_override_is_applied_or_a_usage_error(override):
     assert is_workload_or_refused(changed(), overrides=[override])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import runs
@@ -288,7 +288,6 @@ def test_columns_that_say_the_same_are_not_told_apart():
     assert line(np.stack((x, 3 * x), axis=1), x, np.zeros(20, dtype=np.int64)) is None
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 0.6]))
 def test_residuals_that_are_alike_make_intervals_wider(seed, alike):
     rng = np.random.default_rng(seed)

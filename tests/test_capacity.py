@@ -144,7 +144,7 @@ def test_steps_that_scatter_make_the_interval_wider():
 # --- the search -------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.floats(10, 400), st.floats(0.5, 20), st.floats(0.7, 1.4), st.integers(0, 2**32 - 1))
 def test_a_search_always_ends_near_the_truth_whatever_the_bucket(depth, rate, guess, seed):
     rng = np.random.default_rng(seed)
@@ -162,7 +162,7 @@ def test_a_search_always_ends_near_the_truth_whatever_the_bucket(depth, rate, gu
     assert last.result.rate == pytest.approx(true, rel=0.08)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0.05, 1.3))
 def test_a_rule_on_latency_that_breaks_first_is_bracketed(breaks):
     goal = Goal(limit=LIMIT, within=0.03, most=40)

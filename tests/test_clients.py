@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from faulty import IMPATIENT, PATIENT, patience
+from faulty import PATIENT, patience
 from ptubench.client import auth, http1
 from ptubench.client.exchange import Exchange, GapSink
 from ptubench.client.make import make_client
@@ -402,7 +402,7 @@ def test_a_connection_that_is_lost_is_let_go_at_once_and_not_by_the_collector(ki
     gc.disable()
     try:
         with fault_server(kind) as server:
-            send("timed", server.url, times=5, timeouts=IMPATIENT)
+            send("timed", server.url, times=5, timeouts=patience(kind))
         held = [thing for thing in gc.get_objects() if isinstance(thing, http1.Connection)]
     finally:
         gc.enable()

@@ -289,7 +289,7 @@ def test_rates_are_drawn_from_what_happened_in_the_window(plain):
     values=st.lists(st.floats(0, 10) | st.just(np.inf) | st.just(np.nan), min_size=20, max_size=90),
     share=st.sampled_from([0.5, 0.9, 0.95]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_drawn_quantile_is_that_of_the_requests_drawn(values, share):
     values = np.array(values)
     blocks = stats.resampling(len(values), resamples=7)

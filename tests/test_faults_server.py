@@ -221,7 +221,7 @@ def test_garbage_and_endless_requests_close_the_connection():
     assert (answered, endless) == (b"", b"")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.binary(max_size=50), min_size=1), st.integers(1, 4))
 def test_joining_writes_changes_no_byte_and_loses_no_mark(writes, events):
     actions = [part for write in writes for part in (0.1, write, Do.CONTENT)]

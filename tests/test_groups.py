@@ -220,7 +220,7 @@ KINDS = {
 
 
 @given(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_parts_and_whole_agree_whatever_happened(tmp_path_factory, kinds):
     lines = [line for i, kind in enumerate(kinds) for line in KINDS[kind](i, 12.0 + i)]
     path = write(tmp_path_factory.mktemp("law") / "run.jsonl", head(target=TARGET), *lines, end())

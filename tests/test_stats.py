@@ -23,7 +23,7 @@ def measure(values, **options):
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=6, max_size=200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_percentile_is_the_smallest_measured_value_that_enough_do_not_exceed(values):
     result = measure(values)
 
@@ -150,7 +150,7 @@ def test_binning_a_large_sample_widens_intervals_only_a_little():
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=300))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_interval_of_a_share_holds_it_and_stays_a_share(hits):
     result = stats.share(np.array(hits), stats.resampling(len(hits)))
 

@@ -363,7 +363,7 @@ def test_absurd_numbers_in_a_file_are_no_crash(tmp_path):
     ),
     st.sampled_from([0.5, 1.0, 7.0]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_what_is_spread_over_bins_is_what_overlaps_each_of_them(pieces, width):
     begin, length, amounts = np.array(pieces, dtype=float).reshape(-1, 3).T
     grid = rates.Grid(start=2.0, width=width, bins=10)
@@ -376,7 +376,7 @@ def test_what_is_spread_over_bins_is_what_overlaps_each_of_them(pieces, width):
 
 
 @given(st.permutations(range(12)))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_the_order_of_lines_does_not_matter(order):
     lines = [*steady(6), throttled(20, 30), failed(21, 31), cut(22, 32), dropped(23, 33), tick(20), tick(21)]
     path = Path("run.jsonl")

@@ -161,7 +161,7 @@ def planned(of: Workload, offsets) -> Plan:
     return Plan(of, offsets=np.array(offsets), trace=None, lines=[()])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     gaps=st.lists(st.floats(0, 40), min_size=1, max_size=60),
     sizes=st.lists(st.integers(3, 200).map(lambda n: 5 * n), min_size=2, max_size=2, unique=True).map(sorted),
@@ -193,7 +193,7 @@ def test_in_the_long_run_a_full_deployment_refuses_what_it_has_no_capacity_for(l
     assert 1 - admitted / len(found) == pytest.approx(1 - capacity / len(found), abs=0.003)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(share=st.floats(0.05, 0.999), depth=st.floats(0.5, 60))
 def test_even_arrivals_below_the_capacity_are_never_refused(share, depth):
     load = {"utilization": f"{share:.3%}", "arrivals": "constant"}
