@@ -42,21 +42,13 @@ class _Column(Generic[_Kind]):
         return self._read(rows, rows.kept[self._name])
 
 
-def _codes(_: "Attempts", kept: NDArray[Any]) -> Ints:
-    """Whole numbers, as wide as they are kept."""
-    return kept
-
-
-def _truths(_: "Attempts", kept: NDArray[Any]) -> Bools:
+def _plain(_: "Attempts", kept: NDArray[Any]) -> NDArray[Any]:
+    """As it is kept. Whole numbers may be narrower than `Ints` says: to be compared and counted, not to calculate with."""
     return kept
 
 
 def _tokens(_: "Attempts", kept: NDArray[Any]) -> Floats:
     return packed.told(kept)
-
-
-def _due(_: "Attempts", kept: NDArray[Any]) -> Floats:
-    return kept
 
 
 def _seconds(_: "Attempts", kept: NDArray[Any]) -> Floats:
@@ -81,9 +73,9 @@ class Attempts:
     kept: Mapping[str, NDArray[Any]]
     """By the name of the column: `scheduled` as it is, the rest in whole numbers (`packed`), times in microseconds."""
 
-    index = _Column(_codes)
-    attempt = _Column(_codes)
-    scheduled = _Column(_due)
+    index = _Column[np.int64](_plain)
+    attempt = _Column[np.int64](_plain)
+    scheduled = _Column[np.float64](_plain)
     taken = _Column(_moment)
     lane_wait = _Column(_seconds)
     connect_s = _Column(_seconds)
@@ -104,32 +96,32 @@ class Attempts:
     completion_tokens = _Column(_tokens)
     reasoning_tokens = _Column(_tokens)
     retry_after = _Column(_seconds)
-    status = _Column(_codes)
+    status = _Column[np.int64](_plain)
     """0 where there was no HTTP answer."""
-    cut = _Column(_truths)
-    name = _Column(_codes)
+    cut = _Column[np.bool_](_plain)
+    name = _Column[np.int64](_plain)
     """Codes of `Run.names`, as `failure`, `finish`, `model` and `region` are of theirs."""
-    failure = _Column(_codes)
-    finish = _Column(_codes)
-    model = _Column(_codes)
-    region = _Column(_codes)
+    failure = _Column[np.int64](_plain)
+    finish = _Column[np.int64](_plain)
+    model = _Column[np.int64](_plain)
+    region = _Column[np.int64](_plain)
     """That the answer named (`x-ms-region`)."""
-    cause = _Column(_codes)
+    cause = _Column[np.int64](_plain)
     """Of a throttled attempt (`causes.CAUSES`)."""
-    streamed = _Column(_truths)
+    streamed = _Column[np.bool_](_plain)
     waited = _Column(_seconds)
-    diverted = _Column(_truths)
+    diverted = _Column[np.bool_](_plain)
     """Sent to the second target of `divert`."""
-    spilled = _Column(_truths)
+    spilled = _Column[np.bool_](_plain)
     """Answered by another deployment, because the service spilled it."""
-    gave_up = _Column(_truths)
-    limited = _Column(_truths)
+    gave_up = _Column[np.bool_](_plain)
+    limited = _Column[np.bool_](_plain)
     """Answered with `x-ratelimit-*` headers."""
-    in_band = _Column(_truths)
+    in_band = _Column[np.bool_](_plain)
     """Throttled inside a stream."""
-    summarized = _Column(_truths)
+    summarized = _Column[np.bool_](_plain)
     """Reasoning was shown as a summary."""
-    retried_inside = _Column(_truths)
+    retried_inside = _Column[np.bool_](_plain)
     """Sent more than once by the user's own client, out of our sight."""
 
     def __len__(self) -> int:
