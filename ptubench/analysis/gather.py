@@ -137,6 +137,7 @@ class _FewCodes(_Codes):
 
 
 _Column = Callable[[list[Any]], NDArray[Any]]
+_Columns = dict[str, NDArray[Any]]
 _COUNTS = (
     "content_events",
     "prompt_asked",
@@ -151,9 +152,6 @@ _COUNTS = (
 _DURATIONS = ("lane_wait", "waited", "connect_s", "tls_s")
 _PARTS = {"cached_tokens": "prompt_tokens", "reasoning_tokens": "completion_tokens"}
 """Counts that are a part of another one."""
-
-
-_Columns = dict[str, NDArray[Any]]
 
 
 class _Collector:
