@@ -65,7 +65,7 @@ def _bounds(workers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             best, worst = crew[shape.name]["best"], crew[shape.name]["worst"]
             load = f"{who}, answers of {shape.tokens} tokens"
             if best is None:
-                yield f"{load}: no load at all was on time, so that nothing is known; run this again when the machine is idle"
+                yield f"{load}: no load that was tried was on time, so that nothing is known; run this again when the machine is idle"
             elif worst is None:
                 yield f"{load}: no load failed before the search was over: it is at least so much"
             elif worst["outcome"] == "server":

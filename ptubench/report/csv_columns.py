@@ -183,7 +183,7 @@ TIMELINE = (
     Column("ok", "calls", "answered in full", _step("ok")),
     Column("throttled", "calls", "answered 429", _step("throttled")),
     Column("failed", "calls", "failed", _step("failed")),
-    Column("cut", "calls", "in flight when the drain ended", _step("cut")),
+    Column("cut", "calls", "in flight when the drain ended, or lost with its worker", _step("cut")),
     Column("dropped", "calls", "never sent, since `max_in_flight` was reached", _step("dropped")),
     Column("diverted", "calls", "sent to the second target", _step("diverted")),
     Column("spilled", "calls", "answered by another deployment", _step("spilled")),
