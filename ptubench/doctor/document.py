@@ -64,7 +64,9 @@ def _bounds(workers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for shape in SHAPES:
             best, worst = crew[shape.name]["best"], crew[shape.name]["worst"]
             load = f"{who}, answers of {shape.tokens} tokens"
-            if best is None:
+            if best is None and worst is None:
+                yield f"{load}: not tried, as no load that was tried over plain http was on time"
+            elif best is None:
                 yield f"{load}: no load that was tried was on time, so that nothing is known; run this again when the machine is idle"
             elif worst is None:
                 yield f"{load}: no load failed before the search was over: it is at least so much"

@@ -164,8 +164,9 @@ class Crew:
         self._keep(b"".join(map(record.encode, missing.due)))
         left = len(self._workers) - len(self._lost | self._done.keys())
         to_come = "what its lanes would still ask" if self._plan.count is None else f"{missing.unsent:,} still to come"
+        owed = f"{len(missing.due):,} request{'' if len(missing.due) == 1 else 's'}"
         self._say(
-            f"warning: {self._name(number)} was lost at {duration_text(max(0.0, round(now, 1)))}, with {len(missing.due):,} requests due and not "
+            f"warning: {self._name(number)} was lost at {duration_text(max(0.0, round(now, 1)))}, with {owed} due and not "
             f"told of, and {to_come}{'; the others go on' if left else ''}"
         )
 

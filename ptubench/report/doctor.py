@@ -78,7 +78,7 @@ def _loads(found: Found) -> RenderableType:
 def _load(best: Found | None, worst: Found | None, columns: int) -> Iterator[Sequence[str]]:
     """A kind of load: the highest that was truthful, and what became of the next one."""
     known = best or worst
-    name = "  nothing on time" if known is None else f"  {known['events'] / known['calls']:.0f} tokens"
+    name = "  not tried" if known is None else f"  {known['events'] / known['calls']:.0f} tokens"
     if best is None:
         yield name, *["–"] * columns
         return
