@@ -224,6 +224,7 @@ SHAPES = st.sampled_from(
         b'data: {"choices":[{"delta":{"content": "x"}}],"error":{"content":"%b"}}\n\n',
         b'data: {"choices":[{"delta":{"content":"%b"}},{"delta":{"content":"y"}}]}\n\n',
         b'data: {"choices":[{"delta":{"reasoning":"%b"}}]}\n\n',
+        b'data: {"choices":[{"delta":{"reasoning":"x"}}],"meta":{"content":"%b"}}\n\n',
         b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\ndata: {}\n\n',
         b'data: {"choices":[{"delta":{"content":"%b"}}]}\n',
         b'data:{"choices":[{"delta":{"content":"%b"}}]}\r\n\r\n',
@@ -232,6 +233,9 @@ SHAPES = st.sampled_from(
         b": %b\n\n",
     )
 )
+
+
+STREAMED = b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 @st.composite
@@ -249,22 +253,56 @@ def alike(draw):
 @given(reads=alike(), data=st.data(), broken=st.booleans())
 @fuzzed(200)
 def test_an_answer_reads_the_same_whether_its_events_come_whole_or_cut_anywhere(reads, data, broken):
-    head = b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     cuts = [data.draw(st.integers(1, len(read) - 1)) for read in reads]
     cut = [part for read, at in zip(reads, cuts, strict=True) for part in (read[:at], read[at:])]
 
-    assert seen_of([head, *reads], broken=broken) == seen_of([head, *cut], broken=broken)
+    assert seen_of([STREAMED, *reads], broken=broken) == seen_of([STREAMED, *cut], broken=broken)
 
 
 def test_an_event_that_follows_an_unfinished_one_is_not_taken_for_another_like_the_last():
-    head = b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     whole = b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n'
     reads = [chunked(whole % b"a"), chunked(whole % b"b"), chunked((whole % b"c")[:-1]), chunked(whole % b"d")]
 
-    told, answer, *_ = seen_of([head, *reads], broken=False)
+    told, answer, *_ = seen_of([STREAMED, *reads], broken=False)
 
     assert told["failure"] == "bad_event"
     assert answer["content_events"] == 2
+
+
+def test_a_connection_that_was_lost_while_it_was_opened_may_be_opened_to_the_next_address():
+    async def opened_twice():
+        connection = http1.Connection(gaps=GapSink(), timeouts=LIMITS, stream=True)
+        connection.connection_made(Wire())
+        connection.connection_lost(None)
+        connection.connection_made(Wire())
+        exchange = Exchange()
+        under_way = asyncio.create_task(connection.perform(exchange, b"POST"))
+        await asyncio.sleep(0)
+        connection.data_received(STREAMED + chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+        await asyncio.wait_for(under_way, 1)
+        return exchange
+
+    exchange = asyncio.run(opened_twice())
+
+    assert (exchange.status, exchange.answer.done) == (200, True)
+
+
+def test_the_last_line_of_an_event_is_not_taken_for_another_event():
+    first, last = b'data: {"choices":[{"delta":\n', b'data: {"content":"%b"}}]}\n\n'
+    reads = [chunked(first), chunked(last % b"a"), chunked(last % b"b")]
+
+    told, answer, *_ = seen_of([STREAMED, *reads], broken=False)
+
+    assert told["failure"] == "bad_event"
+    assert answer["content_events"] == 1
+
+
+def test_reasoning_beside_a_text_that_changes_is_no_output():
+    event = b'data: {"choices":[{"delta":{"reasoning":"x"}}],"meta":{"content":"%b"}}\n\n'
+
+    *_, without_output = seen_of([STREAMED, *(chunked(event % text) for text in (b"a", b"b", b"c"))], broken=False)
+
+    assert without_output
 
 
 @given(stream=torn(STREAM), data=st.data())

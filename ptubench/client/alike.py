@@ -9,6 +9,8 @@ import functools
 
 _PLAIN = bytes(code for code in range(0x20, 0x7F) if code not in b'"\\')
 """Bytes that stand for themselves in a JSON string (RFC 8259, 7); what else is valid in one is decoded."""
+FRAME = len(b"data: \n\n")
+"""Bytes of an event's own line and the blank one beside its data."""
 _LONGEST = 4096
 """Bytes of a read that is compared; beyond it decoding is no great part of the work."""
 
@@ -43,7 +45,7 @@ def learn(read: bytes, body: bytes, mark: bytes) -> Alike | None:
 
     Args:
         read: as it came.
-        body: as the parser of chunks handed it over, once for this read.
+        body: as the parser of chunks handed it over, once for this read; the event's data and its `FRAME`.
         mark: what the text of the content follows, its opening quote included.
     """
     before, found, rest = body.partition(mark)

@@ -64,7 +64,6 @@ class Connection(asyncio.Protocol):
         self._timeouts = timeouts
         self._stream = stream
         self._loop = asyncio.get_running_loop()
-        self._parser = httptools.HttpResponseParser(self)
         self._exchange: Exchange | None = None
         self._reset()
 
@@ -124,8 +123,9 @@ class Connection(asyncio.Protocol):
     # what the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Keep the transport, and begin to parse: one that was lost before it was used may be made again."""
         self.transport = transport  # type: ignore[assignment]
+        self._parser = httptools.HttpResponseParser(self)
 
     def data_received(self, data: bytes) -> None:
         """Stamp, then parse."""
@@ -249,7 +249,8 @@ class Connection(asyncio.Protocol):
             return
         try:
             for data in decoder.feed(body):
-                self._seen = body if self._take(exchange, data) else None
+                whole = self._take(exchange, data) and len(data) + alike.FRAME == len(body)
+                self._seen = body if whole else None
         except sse.EventTooLarge:
             raise _Stop("event_too_large", f"an event over {MAX_BODY // 2**20} MiB") from None
 
@@ -277,10 +278,12 @@ class Connection(asyncio.Protocol):
 
     def _learn(self, exchange: Exchange, read: bytes, body: bytes) -> None:
         """See what the next read may have in common with this one; seldom, where it never has."""
-        answer = exchange.answer
-        if answer.text_mark is not None and answer.error is None and self._learnt <= 4 + answer.content_events // 8:
+        answer, mark = exchange.answer, exchange.answer.text_mark
+        if mark is None or answer.error is not None or answer.first_output is None:
+            return
+        if self._learnt <= 4 + answer.content_events // 8:
             self._learnt += 1
-            self._alike = alike.learn(read, body, answer.text_mark)
+            self._alike = alike.learn(read, body, mark)
 
     def _conclude(self) -> None:
         """The answer is complete: say what it was."""
