@@ -1,10 +1,13 @@
 """The whole product in a test: `ptubench run` as a user starts it, and what it left behind."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -31,6 +34,8 @@ WORKLOAD = {
 }
 PATIENCE = 60
 TRIES = 5
+PULSE = 0.01
+"""Seconds between two looks at the clock of something that watches for stalls."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,30 @@ def calmly(measure: Callable[[], Found], calm: Callable[[Found], bool]) -> Found
         if calm(found):
             break
     return found
+
+
+@contextlib.contextmanager
+def watch() -> Iterator[list[tuple[float, float]]]:
+    """When this process, and with it the servers in its threads, stood still: the ends by `time.perf_counter`, and how long."""
+    stalls: list[tuple[float, float]] = []
+    done = threading.Event()
+
+    def look() -> None:
+        due = time.perf_counter()
+        while not done.is_set():
+            time.sleep(PULSE)
+            now, due = time.perf_counter(), due + PULSE
+            if now - due > PULSE:
+                stalls.append((now, now - due))
+                due = now
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield stalls
+    finally:
+        done.set()
+        thread.join()
 
 
 def assert_small(errors, scale):
