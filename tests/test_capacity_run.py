@@ -446,7 +446,7 @@ def test_a_search_over_http_finds_the_capacity_of_a_small_fast_deployment(tmp_pa
         )
 
     done = calmly(measure, lambda done: done.returncode != 4)
-    if "this step is not valid (lag p99" in done.stderr:
+    if re.search(r"this step is not valid \((loop )?lag p99", done.stderr):
         pytest.skip("the machine was too busy for a valid step")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
