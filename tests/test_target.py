@@ -223,8 +223,8 @@ def test_an_endpoint_of_a_file_gets_a_key_when_it_is_trusted_or_named_by_the_use
 NO_TRUST = "name it with --endpoint, or say --trust-target, or --auth none"
 EXAMPLE = "write one such as https://RESOURCE.openai.azure.com or http://127.0.0.1:8000/v1"
 UNKNOWN_KIND = (
-    "does not tell what kind of address it is; say --api-style v1 or classic for Azure behind a gateway, "
-    "openai for an OpenAI-compatible server (…/v1)"
+    "does not tell what kind of server it is; end it with /openai/v1/ for Azure behind a gateway and for "
+    "`ptubench simulate`, with /v1/ for an OpenAI-compatible server, or say --api-style v1, classic or openai"
 )
 FILE = {"endpoint": R, "deployment": "d"}
 

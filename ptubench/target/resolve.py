@@ -289,8 +289,9 @@ def _style(asked: Part | None, version: Part | None, at: Address, endpoint: Part
         style = "classic" if version is not None else "v1"
     if style is None or (style == "openai" and asked is None and at.azure):
         raise UsageError(
-            f"{endpoint.source}: `{shown(at.origin + at.path)}` does not tell what kind of address it is; say "
-            "--api-style v1 or classic for Azure behind a gateway, openai for an OpenAI-compatible server (…/v1)"
+            f"{endpoint.source}: `{shown(at.origin + at.path)}` does not tell what kind of server it is; end it with "
+            "/openai/v1/ for Azure behind a gateway and for `ptubench simulate`, with /v1/ for an OpenAI-compatible "
+            "server, or say --api-style v1, classic or openai"
         )
     if style == "classic" and version is None:
         raise UsageError(
