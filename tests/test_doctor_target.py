@@ -153,6 +153,13 @@ def test_what_the_service_refuses_is_the_row_of_its_cause(kind, row, seen, way_o
     assert way_out in found[row]["way_out"]
 
 
+def test_where_no_answer_tells_of_the_role_nothing_before_it_has_failed():
+    with fault_server("redirect") as server:
+        found, _ = look(server.base)
+
+    assert (found["role"]["status"], found["role"]["seen"]) == ("unknown", "no answer tells")
+
+
 def test_a_busy_deployment_is_a_warning():
     with script_server(lambda _: answers.throttled()) as server:
         found, passed = look(server.base)
@@ -406,12 +413,22 @@ def call(tmp_path, monkeypatch, capsys):
     return ptubench
 
 
+LOAD = {
+    "streams": 1,
+    "events": 1,
+    "calls": 1,
+    "ttft_error_p99": 0,
+    "lag_p99": 0,
+    "cpu": 0,
+    "outcome": "client",
+}
+LIMIT = {"best": LOAD, "worst": LOAD}
 MEASURED = {
     "machine": {"host": "h", "cores": 2, "system": "Linux", "ptubench": "0", "python": "3"},
     "others": None,
     "open_files": None,
     "limits": {"ttft_error_p99": 0.05, "lag_p99": 0.005, "cpu": 0.8},
-    "workers": [],
+    "workers": [{"workers": 1, "tls": False, "streams": LIMIT, "calls": LIMIT, "cost": None}],
     "ptu": [],
 }
 

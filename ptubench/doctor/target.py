@@ -64,7 +64,7 @@ _BY_WORDS = (
 """What the words of a 401 or 403 tell better than its status (`engine.ways_out` has their sources)."""
 _LATE = (("proxy", "proxy "), ("tls", "tls handshake"))
 """What the words of a connection that was not open in time tell (`client.connect`)."""
-_LET_IN = "the call was let in"
+_LET_IN, _UNTOLD = "the call was let in", "no answer tells"
 _ORDER = ("address", "variables", "proxy", "dns", "network", "tls", "key", "role", "deployment", "clock")
 
 
@@ -186,6 +186,8 @@ def _blame(exchange: Exchange, seen: str, hint: str | None, found: dict[str, Row
         name = next((row for row, words in _LATE if words in said), name)
     if exchange.status in (400, 404):
         found["role"] = Row(name="role", status="ok", seen=_LET_IN)
+    elif name == "deployment" and exchange.sent is not None:
+        found["role"] = Row(name="role", status="unknown", seen=_UNTOLD)
     found[name] = Row(name=name, status="failed", seen=seen, way_out=hint)
 
 
@@ -243,7 +245,7 @@ async def _called(target: Target, proxy: str | None, make: Callable[[], Client],
 def _let_in(answered: Probe) -> Row:
     """Whether the call was let in, as far as its answer tells."""
     if answered.status is None or answered.status >= 500:
-        return Row(name="role", status="unknown", seen="the answer does not tell")
+        return Row(name="role", status="unknown", seen=_UNTOLD)
     return Row(name="role", status="ok", seen=_LET_IN)
 
 
