@@ -448,12 +448,27 @@ def test_the_whole_doctor_really(call, monkeypatch):
     found = json.loads(out)
     plain, _ = found["machine"]["workers"]
 
-    assert (code, found["exit_code"], found["target"]) == (0, 0, None)
+    on_time = any(crew[name]["best"] for crew in found["machine"]["workers"] for name in ("streams", "calls"))
+
+    assert (code, found["exit_code"], found["target"]) == (*[0 if on_time else 4] * 2, None)
     assert found["notes"][0].startswith("no target was named: --endpoint")
     assert all(plain[name]["best"] or plain[name]["worst"] for name in ("streams", "calls"))
     assert err.count("one worker: ") == 2
     assert err.count("one worker over TLS: ") == sum(plain[name]["best"] is not None for name in ("streams", "calls"))
-    assert json.loads(Path(found["stored"]).read_text()) == found["machine"]
+    assert found["stored"] is None or json.loads(Path(found["stored"]).read_text()) == found["machine"]
+
+
+def test_a_machine_on_which_nothing_was_on_time_is_no_good_measurement_and_none_that_is_kept(call, fast, monkeypatch):
+    call("doctor")
+    (file,) = stored.place(os.environ).parent.iterdir()
+    before = file.read_text()
+    monkeypatch.setattr(step, "play", lambda shape, calls, **_: made_step(shape, calls, outcome="client"))
+    code, out, err = call("doctor", "--json")
+    found = json.loads(out)
+
+    assert (code, found["exit_code"], found["stored"]) == (4, 4, None)
+    assert "warning: the measurement is not kept: too few loads were on time" in err
+    assert file.read_text() == before
 
 
 def test_the_table_says_up_to_how_many_ptus(fast):

@@ -54,12 +54,14 @@ def keep(measured: Mapping[str, Any], env: Mapping[str, str]) -> Path:
     """Write a measurement to its place, over an older one, and return the place.
 
     Raises:
-        UsageError: it can't be written there, or one of the same machine is there that fewer other programs disturbed.
+        UsageError: it can't be written there, it tells nothing, or one of the same machine is there that fewer other programs disturbed.
         MeasurementLost: the disk is full.
     """
     file = place(env)
     if file is None:
         raise UsageError("no folder for it is known: set XDG_CACHE_HOME")
+    if all(crew["cost"] is None for crew in measured["workers"]):
+        raise UsageError("too few loads were on time to tell what a call and an event cost")
     older = _read(env)
     if older is not None and busy(measured) and not busy(msgspec.structs.asdict(older)):
         raise UsageError(
