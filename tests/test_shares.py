@@ -232,6 +232,16 @@ def test_a_lost_request_has_no_lag_and_no_latency_that_could_flatter(summary):
     assert metrics["e2e_scheduled"]["of"] == 40  # two of them never answered
 
 
+def test_of_many_lost_nodes_the_verdict_names_some_and_says_where_to_look(tmp_path):
+    nodes = [record.Node(worker=n, name=f"tcp://n:{n}", machine={}, ahead_s=0, uncertainty_s=0) for n in range(9)]
+    of_run = head(nodes=tuple(nodes), planned=90, workers=9)
+    file = write(tmp_path / "n.jsonl", of_run, ok(0, 10.0), end(lost_workers=tuple(range(9)), missing=89))
+    texts = {reason["code"]: reason["text"] for reason in summarize(file)["validity"]["reasons"]}
+
+    assert "(tcp://n:0, tcp://n:1, tcp://n:2, tcp://n:3, tcp://n:4, tcp://n:5, …)" in texts["lost_worker"]
+    assert texts["lost_worker"].endswith("is missing; see their logs and the scheduler's, and run again")
+
+
 # --- clocks -------------------------------------------------------------------------------------------------------------
 
 

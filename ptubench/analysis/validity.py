@@ -4,6 +4,7 @@ What the service did is a result and never a verdict. Each reason says what was 
 try. The limits are one table.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -139,9 +140,8 @@ def _service(run: Run, *, offered: int, answers: int) -> list[Signal]:
             len(served),
             1,
             NEVER,
-            f"the answers name {len(served)} models ({', '.join(clean(name) for name in served[:_NAMED])}"
-            f"{', …' if len(served) > _NAMED else ''}): the numbers mix "
-            "them; see what the deployment was changed to and run again",
+            f"the answers name {len(served)} models ({_some(served)}): the numbers mix them; see what the deployment "
+            "was changed to and run again",
         ),
         Signal(
             "no_answer",
@@ -187,14 +187,15 @@ def _azure(run: Run, compared: dict[str, Any] | None) -> list[Signal]:
 def _end(run: Run) -> list[Signal]:
     lost = run.end.lost_workers if run.end is not None else ()
     ended = run.end.ended if run.end is not None else "killed"
+    cause = "their logs and the scheduler's" if run.head.nodes else "what ended them (memory?)"
     return [
         Signal(
             "lost_worker",
             len(lost),
             NEVER,
             0,
-            f"{len(lost)} of {run.head.workers} workers ended in mid-run{_where(run, lost)}: {_missing(run)} missing; see what "
-            "ended them (memory?) and run again",
+            f"{len(lost)} of {run.head.workers} workers ended in mid-run{_where(run, lost)}: {_missing(run)} missing; see "
+            f"{cause}, and run again",
         ),
         Signal(
             "lost",
@@ -216,8 +217,13 @@ def _end(run: Run) -> list[Signal]:
 
 def _where(run: Run, lost: tuple[int, ...]) -> str:
     """The machines of lost workers, where they have names."""
-    names = [clean(node.name) for node in run.head.nodes if node.worker in lost]
-    return f" ({', '.join(names)})" if names else ""
+    names = [node.name for node in run.head.nodes if node.worker in lost]
+    return f" ({_some(names)})" if names else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of some names, safe to show."""
+    return ", ".join(clean(name) for name in names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
 
 
 def _missing(run: Run) -> str:
