@@ -346,6 +346,14 @@ def test_a_listener_that_says_nothing_is_no_scheduler(tmp_path, monkeypatch, cap
     assert len(said.splitlines()) == 1
 
 
+def test_the_first_bytes_of_a_server_of_something_else_are_told_as_what_they_are():
+    read_as_a_length = int.from_bytes(b"HTTP/1.1", "little")
+    with pytest.raises(MemoryError) as raised:
+        np.empty(read_as_a_length, dtype="u1")
+
+    assert engine_cluster._first_line(raised.value) == "what answers is something else"
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

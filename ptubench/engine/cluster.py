@@ -169,6 +169,8 @@ def _security(on: str) -> distributed.Security:
 
 def _first_line(exc: Exception) -> str:
     """What an exception says, as far as it fits into a sentence."""
+    if isinstance(exc, MemoryError):  # the first bytes of HTTP, read as a length
+        return "what answers is something else"
     unsaid = "no answer in time" if isinstance(exc, TimeoutError) else type(exc).__name__
     return shown((str(exc).splitlines() or [unsaid])[0], most=200)
 
