@@ -448,21 +448,29 @@ def test_the_whole_doctor_really(call, monkeypatch):
     found = json.loads(out)
     plain, _ = found["machine"]["workers"]
 
-    on_time = any(crew[name]["best"] for crew in found["machine"]["workers"] for name in ("streams", "calls"))
+    enough = any(crew["cost"] for crew in found["machine"]["workers"])
 
-    assert (code, found["exit_code"], found["target"]) == (*[0 if on_time else 4] * 2, None)
+    assert (code, found["exit_code"], found["target"]) == (*[0 if enough else 4] * 2, None)
     assert found["notes"][0].startswith("no target was named: --endpoint")
     assert all(plain[name]["best"] or plain[name]["worst"] for name in ("streams", "calls"))
     assert err.count("one worker: ") == 2
     assert err.count("one worker over TLS: ") == sum(plain[name]["best"] is not None for name in ("streams", "calls"))
-    assert found["stored"] is None or json.loads(Path(found["stored"]).read_text()) == found["machine"]
+    assert (found["stored"] is not None) == enough
+    assert not enough or json.loads(Path(found["stored"]).read_text()) == found["machine"]
 
 
-def test_a_machine_on_which_nothing_was_on_time_is_no_good_measurement_and_none_that_is_kept(call, fast, monkeypatch):
+@pytest.mark.parametrize("on_time", [(), ("calls",)])
+def test_where_too_little_was_on_time_that_is_the_exit_code_and_the_last_measurement_stays(
+    call, fast, monkeypatch, on_time
+):
     call("doctor")
     (file,) = stored.place(os.environ).parent.iterdir()
     before = file.read_text()
-    monkeypatch.setattr(step, "play", lambda shape, calls, **_: made_step(shape, calls, outcome="client"))
+
+    def play(shape, calls, **_):
+        return made_step(shape, calls, outcome="ok" if shape.name in on_time and calls < 1000 else "client")
+
+    monkeypatch.setattr(step, "play", play)
     code, out, err = call("doctor", "--json")
     found = json.loads(out)
 
@@ -478,6 +486,23 @@ def test_the_table_says_up_to_how_many_ptus(fast):
     text = shown(report.machine(whole))
 
     assert text == golden("doctor", text)
+
+
+def test_no_figure_of_many_workers_is_cut_at_80_columns(fast, monkeypatch):
+    with_cores(monkeypatch, 64)
+    monkeypatch.setattr(
+        step,
+        "play",
+        lambda shape, calls, *, tls, workers, **_: made_step(
+            shape, calls, tls=tls, workers=workers, outcome="server" if calls > 2000 else "ok"
+        ),
+    )
+    measured = machine.measure(model=None, say=lambda _: None)
+    text = shown(report.machine(document.whole(None, measured, model=None, kept=None)), width=80)
+
+    assert "63 workers, plain http" in text
+    assert ": server behind\n" in text
+    assert "…" not in text
 
 
 def test_a_measurement_that_cant_be_kept_is_said(call, fast, monkeypatch, tmp_path):

@@ -428,7 +428,7 @@ MEASURED = {
     "others": None,
     "open_files": None,
     "limits": {"ttft_error_p99": 0.05, "lag_p99": 0.005, "cpu": 0.8},
-    "workers": [{"workers": 1, "tls": False, "streams": LIMIT, "calls": LIMIT, "cost": None}],
+    "workers": [{"workers": 1, "tls": False, "streams": LIMIT, "calls": LIMIT, "cost": {}}],
     "ptu": [],
 }
 

@@ -27,8 +27,8 @@ def doctor(
 
     Takes up to a minute. A target gets one probe call and no load.
 
-    Exit codes: 0 good; 2 usage; 4 nothing could be measured, or no load was on
-    time; 5 the target is not in order; 130 stopped.
+    Exit codes: 0 good; 2 usage; 4 nothing could be measured, or too few loads
+    were on time; 5 the target is not in order; 130 stopped.
     """
     from ptubench.cli.play import say
     from ptubench.doctor import document, machine, stored

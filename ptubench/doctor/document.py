@@ -5,7 +5,7 @@ from typing import Any
 
 from ptubench import __version__
 from ptubench.doctor import stored
-from ptubench.doctor.machine import SHAPES
+from ptubench.doctor.machine import SHAPES, known
 from ptubench.doctor.target import NO_TARGET
 from ptubench.errors import Exit
 from ptubench.ptu import catalogue
@@ -40,8 +40,7 @@ def _exit_code(target: Mapping[str, Any] | None, machine: Mapping[str, Any]) -> 
     """What a script sees; a target that is not in order wins over a machine of which nothing is known."""
     if target is not None and not target["passed"]:
         return Exit.TARGET
-    on_time = any(crew[shape.name]["best"] is not None for crew in machine["workers"] for shape in SHAPES)
-    return Exit.GOOD if on_time else Exit.INVALID
+    return Exit.GOOD if known(machine) else Exit.INVALID
 
 
 def _notes(target: Mapping[str, Any] | None, machine: Mapping[str, Any], model: str | None) -> Iterator[str]:

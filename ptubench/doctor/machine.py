@@ -113,6 +113,11 @@ def measure(
     }
 
 
+def known(measured: Mapping[str, Any]) -> bool:
+    """Whether enough loads were on time to tell what any other takes."""
+    return any(crew["cost"] is not None for crew in measured["workers"])
+
+
 def ptu_table(found: list[dict[str, Any]], model: str | None, files: int | None) -> list[dict[str, Any]]:
     """How many PTUs of a model, or of some, each number of workers fills over TLS; nothing where nothing passed."""
     known = [row for name in ([model] if model else MODELS) if (row := catalogue.find(name)) is not None]

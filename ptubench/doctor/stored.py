@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ptubench.doctor import reach
-from ptubench.doctor.machine import describe
+from ptubench.doctor.machine import describe, known
 from ptubench.doctor.reach import Asked, Cost
 from ptubench.errors import UsageError
 from ptubench.load.plan import Plan
@@ -60,7 +60,7 @@ def keep(measured: Mapping[str, Any], env: Mapping[str, str]) -> Path:
     file = place(env)
     if file is None:
         raise UsageError("no folder for it is known: set XDG_CACHE_HOME")
-    if all(crew["cost"] is None for crew in measured["workers"]):
+    if not known(measured):
         raise UsageError("too few loads were on time to tell what a call and an event cost")
     older = _read(env)
     if older is not None and busy(measured) and not busy(msgspec.structs.asdict(older)):
