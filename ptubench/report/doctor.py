@@ -6,12 +6,13 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ptubench.doctor.machine import SHAPES
 from ptubench.report.text import Encodable, bullets, clean, facts, sheet, untrusted
 from ptubench.units import number_text, seconds_text, share_text
 
 Found = Mapping[str, Any]
 
-_TOO_MUCH = {"client": "too much", "server": "the server fell behind"}
+_TOO_MUCH = {"client": "too much", "server": "server behind"}
 
 _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "unknown": "dim"}
 
@@ -65,8 +66,9 @@ def _loads(found: Found) -> RenderableType:
     table = sheet("Truthful up to", *columns)
     for crew in found["workers"]:
         table.add_row(f"{_who(crew['workers'])}, {'https' if crew['tls'] else 'plain http'}", style="bold")
-        for name in ("streams", "calls"):
-            for row in _load(crew[name]["best"], crew[name]["worst"], len(columns)):
+        for shape in SHAPES:
+            limit = crew[shape.name]
+            for row in _load(shape.tokens, limit["best"], limit["worst"], len(columns)):
                 table.add_row(*row)
     said = (
         f"TTFT error: first content as stamped here − as the server wrote it, p99 below {seconds_text(limits['ttft_error_p99'])}; "
@@ -75,10 +77,9 @@ def _loads(found: Found) -> RenderableType:
     return Group(table, Text(said, style="dim"))
 
 
-def _load(best: Found | None, worst: Found | None, columns: int) -> Iterator[Sequence[str]]:
-    """A kind of load: the highest that was truthful, and what became of the next one."""
-    known = best or worst
-    name = "  not tried" if known is None else f"  {known['events'] / known['calls']:.0f} tokens"
+def _load(tokens: int, best: Found | None, worst: Found | None, columns: int) -> Iterator[Sequence[str]]:
+    """A kind of load: the highest that was truthful, and what became of the next one; 80 cells have room for no more."""
+    name = f"  {tokens} tokens"
     if best is None:
         yield name, *["–"] * columns
         return
@@ -87,7 +88,7 @@ def _load(best: Found | None, worst: Found | None, columns: int) -> Iterator[Seq
     yield name, *rates, *lateness, share_text(best["cpu"])
     if worst is not None:
         more = f"{worst['calls'] / best['calls'] - 1:.0%}".replace("%", " %")
-        yield (f"    {more} more: {_TOO_MUCH[worst['outcome']]}",)
+        yield (f"  +{more}: {_TOO_MUCH[worst['outcome']]}",)
 
 
 def _ptus(found: Found) -> RenderableType:
