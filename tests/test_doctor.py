@@ -582,6 +582,18 @@ def test_a_run_hears_nothing_of_loads_that_were_measured(call, fast):
     assert call(*RUN)[2] == ""
 
 
+def test_a_run_of_more_streams_than_files_is_told_so_whether_measured_or_not(call, monkeypatch):
+    monkeypatch.setattr(stored, "open_files", lambda: 1024)
+    lanes = ("--set", "load={concurrency: 2000}")
+
+    assert (
+        "about 2,000 streams at once, and a worker may have 1,024 files open, of which each stream is one"
+        in call(*RUN, *lanes)[2]
+    )
+    assert call(*RUN, *lanes, "--workers", "3")[2] == ""
+    assert call(*RUN, *lanes, "--set", "max_in_flight=900")[2] == ""
+
+
 AZURE = (
     "run",
     "chat",

@@ -1,4 +1,4 @@
-"""The last measurement of this machine, kept in a file of the user's cache, and what it says of a load that is about to begin."""
+"""The last measurement of this machine, kept in a file of the user's cache, and what is said by it of a load that is about to begin."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ptubench.doctor import reach
-from ptubench.doctor.machine import describe, known
+from ptubench.doctor.machine import describe, known, open_files
 from ptubench.doctor.reach import Asked, Cost
 from ptubench.errors import UsageError
 from ptubench.load.plan import Plan
@@ -78,7 +78,9 @@ def busy(measured: Mapping[str, Any]) -> bool:
 
 
 def doubt(plan: Plan, model: str | None, workers: int, env: Mapping[str, str], *, tls: bool) -> str | None:
-    """That a load is more than this machine was measured to drive truthfully, in a sentence; None where it is not, or nothing is known.
+    """That a load is more than this machine drives truthfully, in a sentence; None where it is not, or nothing is known.
+
+    It is, by what was measured, or where the workers may not open a file for each stream, measured or not.
 
     Args:
         plan: the load.
@@ -87,13 +89,28 @@ def doubt(plan: Plan, model: str | None, workers: int, env: Mapping[str, str], *
         env: where the measurement is kept.
         tls: whether the load goes over https.
     """
+    load = reach.asked(plan, model)
+    if (few := _few_files(load, plan, workers)) is not None:
+        return few
     found = _read(env)
     if found is None:
         return None
     measured = [(crew.workers, crew.cost) for crew in found.workers if crew.tls == tls and crew.cost is not None]
-    load = reach.asked(plan, model)
     taken = reach.share(load, workers, measured)
     return _sentence(load, taken, workers, measured, found) if taken is not None and taken > _CERTAIN else None
+
+
+def _few_files(load: Asked, plan: Plan, workers: int) -> str | None:
+    """That streams will find no file left."""
+    files = open_files()
+    streams = min(load.streams, plan.workload.max_in_flight)
+    if streams <= _CERTAIN * reach.most_streams(workers, files):
+        return None
+    return (
+        f"this load asks for about {streams:,.0f} streams at once, and a worker may have {files:,} files open, of which each stream is "
+        "one: calls beyond that would fail; raise the hard limit (ulimit -Hn), use more --workers, or spread the load over several "
+        "machines with --on"
+    )
 
 
 def _sentence(load: Asked, taken: float, workers: int, measured: list[tuple[int, Cost]], found: _Stored) -> str:
