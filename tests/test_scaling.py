@@ -460,7 +460,7 @@ def test_a_loopback_address_is_refused_where_a_node_is_another_machine():
 
 
 def test_a_share_is_begun_once_whoever_asks_again():
-    task = node.Task(token="again", target=TARGET, divert_to=None, clouds_said=(False, False), files={})
+    task = node.Task(token="again", parent="p", target=TARGET, divert_to=None, clouds_said=(False, False), files={})
     node._begun.add("again")
     try:
         answer = asyncio.run(node.begin(msgspec.msgpack.encode(task), None))
@@ -483,7 +483,7 @@ def test_only_a_node_itself_adds_its_secrets_and_its_files_to_what_its_process_i
     ca_file = tmp_path / "ca.pem"
     ca_file.write_text("certificates")
     aim = Aim(target=TARGET, headers={"authorization": SECRET}, credential=None)
-    told = engine_cluster._task("token", WORKLOAD, [aim], str(ca_file))
+    told = engine_cluster._task("token", "parent", WORKLOAD, [aim], str(ca_file))
     workload, travelling = engine_cluster.travelling(WORKLOAD, str(ca_file))
     to = Destination(url="u", api="chat", body_model="m", limit_field="max_tokens", headers={}, connections=1)
     config = Config(
@@ -514,13 +514,43 @@ def test_a_node_hands_each_sign_of_life_on_to_its_process():
         def write(self, line):
             heard.append(line)
 
-    task = node.Task(token="t", target=TARGET, divert_to=None, clouds_said=(False, False), files={})
+    task = node.Task(token="t", parent="p", target=TARGET, divert_to=None, clouds_said=(False, False), files={})
     serving = node._Serving(task, None, Child(), [Keys({}, None, print)], [])
     asyncio.run(serving._hear(Inbox(), None))
     config, *rest = heard
 
     assert msgspec.json.decode(config, type=Config).silence == node.SILENCE
     assert rest == [b"{}\n", b"go"]
+
+
+def test_a_node_whose_parent_the_scheduler_has_lost_ends_without_waiting_for_silence(monkeypatch):
+    monkeypatch.setattr(node, "SILENCE", 1000)
+
+    class Mute:
+        """A queue, or a process, that says nothing."""
+
+        async def get(self):
+            await asyncio.get_running_loop().create_future()
+
+        async def put(self, what):
+            pass
+
+        read = get
+
+    async def lose():
+        orphaned = asyncio.Event()
+        heard = node.told_of("remove-client", orphaned.set)
+        task = node.Task(token="t", parent="p", target=TARGET, divert_to=None, clouds_said=(False, False), files={})
+        serving = node._Serving(task, None, Mute(), [Keys({}, None, print)], [])
+        handing = asyncio.create_task(serving._hand_over(None, Mute(), Mute(), orphaned))
+        heard((0.0, {"action": "add-client", "client": "p"}))
+        await asyncio.sleep(0)
+        watched = not handing.done() and not orphaned.is_set()
+        heard((1.0, {"action": "remove-client", "client": "p"}))
+        await asyncio.wait_for(handing, PATIENCE)
+        return watched
+
+    assert asyncio.run(lose())
 
 
 def test_a_node_that_counts_as_lost_is_told_to_end():

@@ -73,10 +73,11 @@ async def remote(
             for name in names:
                 shard = Shard(name, say)
                 await shard.open(client, token)
-                client.subscribe_topic(name, _told_of(shard))
+                # Silence would tell too that its Dask worker is gone, but later.
+                client.subscribe_topic(name, node.told_of("remove-worker", shard.gone))
                 shards.append(shard)
                 sending.append(asyncio.create_task(shard.send()))
-            await _begin(client, shards, _task(token, workload, aims, ca_file))
+            await _begin(client, shards, _task(token, client.id, workload, aims, ca_file))
         _check(shards, aims)
         nodes = f"{len(names)} nodes" if len(names) > 1 else "one node"
         say(f"load is made on {nodes}: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}")
@@ -108,17 +109,6 @@ async def _answering(seconds: float) -> AsyncIterator[None]:
             yield
     except OSError:  # a TimeoutError is one too
         raise MeasurementLost("the Dask scheduler was lost before the load began; see its log, and run again") from None
-
-
-def _told_of(shard: Shard) -> Callable[[tuple[float, Any]], None]:
-    """What hears of the scheduler's events about a worker: that it is gone. Silence would tell too, but later."""
-
-    def told(event: tuple[float, Any]) -> None:
-        _, what = event
-        if isinstance(what, dict) and what.get("action") == "remove-worker":
-            shard.gone()
-
-    return told
 
 
 def quiet() -> None:
@@ -227,7 +217,7 @@ def check_versions(versions: Mapping[str, Any], ours: str) -> None:
             )
 
 
-def _task(token: str, workload: Workload, aims: Sequence[Aim], ca_file: str | None) -> bytes:
+def _task(token: str, parent: str, workload: Workload, aims: Sequence[Aim], ca_file: str | None) -> bytes:
     """What all nodes are told at first. Names of secrets, no secret."""
     first, second = (*aims, None)[:2]
     assert first is not None  # noqa: S101 - a run has a target
@@ -238,6 +228,7 @@ def _task(token: str, workload: Workload, aims: Sequence[Aim], ca_file: str | No
     return msgspec.msgpack.encode(
         node.Task(
             token=token,
+            parent=parent,
             target=first.target,
             divert_to=None if second is None else second.target,
             clouds_said=(first.cloud_said, second is not None and second.cloud_said),

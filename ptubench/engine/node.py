@@ -11,8 +11,8 @@ this machine's environment, or its credential, and never travel. What is said th
 | `alive` | – | `alive` | lines for the user |
 | `end` | – | `end` | the same |
 
-A node that hears nothing for a while ends its load: nobody watches it any more. So does the worker process, which hears each
-sign of life too: its Dask worker may hang.
+A node ends its load when the scheduler tells that the parent is gone, and when it hears nothing for a while: nobody watches it any
+more. So does the worker process, which hears each sign of life too: its Dask worker may hang.
 """
 
 import asyncio
@@ -57,6 +57,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     token: str
     """Of the run. A node begins a token once."""
+    parent: str
+    """What the scheduler calls the parent."""
     target: Target
     divert_to: Target | None
     clouds_said: tuple[bool, bool]
@@ -109,6 +111,17 @@ def release(queues_: tuple[distributed.Queue, distributed.Queue]) -> None:
     for queue in queues_:
         for _ in range(_HOLDS):
             queue.close()
+
+
+def told_of(action: str, what: Callable[[], Any]) -> Callable[[tuple[float, Any]], None]:
+    """What hears the scheduler's events, and does something at those of one kind."""
+
+    def told(event: tuple[float, Any]) -> None:
+        _, said = event
+        if isinstance(said, dict) and said.get("action") == action:
+            what()
+
+    return told
 
 
 async def begin(told: bytes, dask_worker: distributed.Worker) -> bytes:
@@ -182,16 +195,24 @@ class _Serving:
                         set_as_default=False,
                     )
                 )
+                orphaned = asyncio.Event()
+                client.subscribe_topic(self._task.parent, told_of("remove-client", orphaned.set))
                 inbox, outbox = await queues(client, self._task.token, worker.address)
                 stack.callback(release, (inbox, outbox))
                 stack.push_async_callback(end, self._child)  # first of all: a scheduler that is gone is not waited for
                 async with kept_fresh(*zip(self._keys, self._tells(), strict=False)):
-                    await self._hand_over(client, inbox, outbox)
+                    await self._hand_over(client, inbox, outbox, orphaned)
         finally:
             await end(self._child)
             self._clear()
 
-    async def _hand_over(self, client: distributed.Client, inbox: distributed.Queue, outbox: distributed.Queue) -> None:
+    async def _hand_over(
+        self,
+        client: distributed.Client,
+        inbox: distributed.Queue,
+        outbox: distributed.Queue,
+        orphaned: asyncio.Event,
+    ) -> None:
         clock_asked = asyncio.Event()
         jobs = [
             asyncio.create_task(job)
@@ -200,6 +221,7 @@ class _Serving:
                 self._pass_on(client, outbox),
                 self._beat(outbox),
                 self._tell_clock(client, outbox, clock_asked),
+                orphaned.wait(),
             )
         ]
         try:
