@@ -303,7 +303,8 @@ def fast(monkeypatch):
     """Two cores, and a machine that is known: 2,000 calls or 80,000 events a second."""
     with_cores(monkeypatch, 2)
     monkeypatch.setattr(others, "since", lambda _: 0.1)
-    monkeypatch.setattr(machine, "open_files", lambda: None)
+    for module in (machine, stored):
+        monkeypatch.setattr(module, "open_files", lambda: None)
     monkeypatch.setattr(step, "play", as_if(2000, 80_000))
 
 
