@@ -23,7 +23,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -89,11 +89,11 @@ def play(name: str, work: Work) -> Seen:
     cpu = _at(looks, end) - _at(looks, start)
     true = [1e3 * (row["first"] - row["arrived"]) for row in answers]
     return Seen(
-        cpu / events,
+        cpu / events if events else nan,
         _worker(work) if name == "ptubench" else None,
         events / (end - start),
         PEERS[name].reported(work, printed.decode(errors="replace")) if process.returncode in (0, 4) else None,
-        [percentile(true, 0.5), percentile(true, 0.99)] if true else [],
+        [percentile(true, 0.5), percentile(true, 0.99)] if true else [nan, nan],
         wall - work.duration,
         len(answers),
     )
@@ -157,20 +157,20 @@ def row(name: str, load: str, rounds: Sequence[Seen | None]) -> tuple[str, ...]:
         return (load, name, *["void"] * 7)
     reported = [one.reported for one in seen if one.reported]
     worker = [one.worker_per_event for one in seen if one.worker_per_event is not None]
-    cpu = number(1e6 * median(one.cpu_per_event for one in seen))
+    cpu = _told([1e6 * one.cpu_per_event for one in seen])
     return (
         load,
         name,
         number(median(one.events_per_s for one in seen)),
         f"{cpu} (worker {number(1e6 * median(worker))})" if worker else cpu,
         *(_told([one[i] for one in reported]) for i in (0, 1)),
-        *(number(median(one.true[i] for one in seen)) for i in (0, 1)),
+        *(_told([one.true[i] for one in seen]) for i in (0, 1)),
         number(median(one.beyond_s for one in seen)),
     )
 
 
 def _told(values: Sequence[float]) -> str:
-    """A median; a dash where a tool reports none, or too few calls for this percentile (ptubench: 368 for p99)."""
+    """A median; a dash where there is none: too few calls for this percentile (ptubench: 368 for p99), or none in the window."""
     return "-" if not values or any(map(isnan, values)) else number(median(values))
 
 
