@@ -189,8 +189,15 @@ def beyond_this_machine(prepared: Prepared, env: Mapping[str, str]) -> str | Non
 
 
 def dry_run(prepared: Prepared) -> dict[str, Any]:
-    """What the run would be, without sending anything."""
-    return preview(prepared.workload, prepared.plan, prepared.capacity)
+    """What the run would be, without sending anything.
+
+    Raises:
+        UsageError: it would need an extra that is not installed.
+    """
+    _order(prepared, say=lambda _: None, watch=lambda _: None)  # raises what a run would
+    target = prepared.target
+    standard = target.type == "standard"
+    return preview(prepared.workload, prepared.plan, prepared.capacity, standard=standard, model=target.model)
 
 
 def probe_target(prepared: Prepared) -> Probe:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from ptubench import commands
 from ptubench.client import auth
 from ptubench.engine.reach import Aim, reach
 from ptubench.errors import UsageError
@@ -115,6 +116,17 @@ def test_a_ready_token_is_sent_as_a_bearer_token(env, options, headers):
 )
 def test_a_token_that_is_missing_or_must_not_go_there_is_one_sentence(env, options, sentence):
     assert fault(env, **options) == sentence
+
+
+def test_a_dry_run_needs_the_extra_that_the_run_would_need(monkeypatch):
+    def missing(_authority):
+        raise UsageError("--auth entra: azure-identity is not installed")
+
+    monkeypatch.setattr(auth, "default_credential", missing)
+    options = TargetOptions(endpoint=R, deployment="d", auth="entra")
+    prepared = commands.prepare(commands.RunOptions(workload="chat", target=options), {})
+    with pytest.raises(UsageError, match="azure-identity is not installed"):
+        commands.dry_run(prepared)
 
 
 def second(divert_to, env):

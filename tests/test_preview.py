@@ -2,10 +2,12 @@
 
 import json
 
+import msgspec
 import pytest
 
 from ptubench.load.plan import make_plan
 from ptubench.load.preview import preview
+from ptubench.ptu import prices
 from ptubench.ptu.capacity import Capacity
 from ptubench.ptu.catalogue import Weights
 from ptubench.workload.model import Cached, Class, ClosedLoop, Fixed, Messages, OpenLoop, Stage, Trace, Workload
@@ -14,10 +16,10 @@ CAPACITY = Capacity(ptu=10, tpm_per_ptu=3000.0, weights=Weights(output=4.0), sou
 PLAIN = Class(prompt=Fixed(tokens=1000), completion=Fixed(tokens=200), limit=Fixed(tokens=300))
 
 
-def shown(kind=PLAIN, *, load=None, duration=600.0, capacity=CAPACITY):
+def shown(kind=PLAIN, *, load=None, duration=600.0, capacity=CAPACITY, **target):
     load = load or OpenLoop(stages=(Stage(value=0.25, seconds=duration),), arrivals="constant")
     workload = Workload(name="test", classes=(kind,), load=load, duration=duration, warmup=0.1 * duration)
-    made = preview(workload, make_plan(workload), capacity)
+    made = preview(workload, make_plan(workload), capacity, **target)
     json.dumps(made)  # numbers and null only
     return made
 
@@ -116,6 +118,36 @@ def test_a_closed_loop_tells_its_lanes_and_nothing_that_answers_decide():
     assert {made["offered"][key] for key in ("requests", "measured", "rpm_mean", "rpm_peak_minute")} == {None}
     assert made["sample"]["expected"] is None
     assert set(made["sample"]["percentiles"].values()) == {None}
+
+
+def test_tokens_of_a_standard_deployment_have_a_price_and_a_bound():
+    cached = msgspec.structs.replace(PLAIN, prompt=Fixed(tokens=3000), cached=Cached(tokens=2048, prefixes=1))
+    cost = shown(cached, standard=True, model="gpt-4.1-2025-04-14")["cost"]
+    price = prices.find("gpt-4.1")
+
+    assert cost["total"] == pytest.approx(150 * (952 * price.input + 2048 * price.cached + 200 * price.output) / 1e6)
+    assert cost["at_most"] == pytest.approx(150 * (3000 * price.input + 300 * price.output) / 1e6)
+    assert (cost["currency"], cost["why"]) == ("USD", None)
+    assert prices.dated() in cost["source"]
+
+
+@pytest.mark.parametrize(
+    ("model", "load", "why"),
+    [
+        (None, None, "a model that nobody named (give `--model`)"),
+        ("nobodys", None, "no list price for `nobodys`"),
+        ("gpt-4.1", ClosedLoop(concurrency=8), "not known beforehand"),
+    ],
+)
+def test_a_cost_that_nobody_knows_has_a_sentence(model, load, why):
+    cost = shown(load=load, standard=True, model=model)["cost"]
+
+    assert (cost["total"], cost["at_most"]) == (None, None)
+    assert why in cost["why"]
+
+
+def test_ptus_are_paid_by_the_hour_and_not_by_the_run():
+    assert shown(model="gpt-4.1")["cost"] is None
 
 
 def test_prompts_that_had_to_be_raised_are_counted(tmp_path):

@@ -10,6 +10,7 @@ from ptubench.load.plan import make_plan
 from ptubench.load.preview import preview
 from ptubench.ptu.capacity import capacity
 from ptubench.report.preview import render
+from ptubench.sim.options import parse
 from ptubench.workload.model import Class, ClosedLoop, Fixed, Uniform, Workload
 from summaries import WORKLOAD
 
@@ -64,6 +65,28 @@ def test_without_a_size_the_dry_run_says_how_to_learn_the_utilization():
     view = shown(render(planned(WORKLOAD, ptu=None), WORKLOAD, TARGET))
 
     assert "utilization: not known: give --model and --ptu" in view
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("gpt-4.1", "USD for answers as asked, at most "),
+        ("nobodys", "cost        not known: the prices of "),
+    ],
+)
+def test_the_dry_run_says_what_a_run_on_a_standard_deployment_costs(model, said):
+    workload = msgspec.structs.replace(WORKLOAD, classes=MIX[1:])
+    plan = preview(workload, make_plan(workload), None, standard=True, model=model)
+    target = TARGET | {"ptu": None, "type": "standard", "model": model}
+
+    assert said in shown(render(plan, workload, target))
+
+
+def test_the_dry_run_says_that_a_simulated_deployment_spills():
+    simulate = msgspec.to_builtins(parse("gpt-4.1:50,spill=gpt-4.1:300"))
+    target = TARGET | {"kind": "simulated", "simulate": simulate, "spillover": "gpt-4.1-standard"}
+
+    assert "spillover   to gpt-4.1-standard" in shown(render(planned(WORKLOAD), WORKLOAD, target))
 
 
 def test_the_dry_run_names_the_final_url_and_where_its_parts_came_from():

@@ -24,12 +24,8 @@ def cost(tpm: dict[str, Any], seconds: float, model: str | None) -> dict[str, An
     result = no_cost()
     price = prices.find(model) if model is not None else None
     if price is None:
-        name = "a model that nobody named (give `--model`)" if model is None else f"`{model[:60]}`"
-        return result | {"why": f"the prices of {prices.dated()} have no list price for {name}"}
-    result["source"] = (
-        f"Global Standard list price of {prices.dated()} ({price.source}), {prices.CURRENCY} per million tokens: "
-        f"{price.told}"
-    )
+        return result | {"why": prices.unknown(model)}
+    result["source"] = prices.source(price)
     if not tpm["total"]:
         return result | {"why": "no tokens were told"}
     total = price.of(tpm["prompt"], tpm["cached"] or 0.0, tpm["completion"])

@@ -143,16 +143,21 @@ def filled(target: Target, said: Resource) -> Target:
     _agree(target, "ptu", target.ptu, ptu, said)
     if target.model is not None and said.model is not None and not _same_model(target.model, said.model, said.version):
         raise UsageError(_contradiction(target, "model", target.model, said.model, said))
+    told = {
+        "model": said.model,
+        "version": said.version,
+        "type": kind,
+        "ptu": ptu,
+        "spillover": said.spillover,
+        "content_filter": said.content_filter,
+    }
+    known = {part: value for part, value in told.items() if value}
     return msgspec.structs.replace(
         target,
         resource=said.id,
-        type=kind or target.type,
-        ptu=ptu or target.ptu,
         ptu_source=SAID_BY if ptu is not None else target.ptu_source,
-        model=said.model or target.model,
-        version=said.version,
-        spillover=said.spillover,
-        content_filter=said.content_filter,
+        sources={**dict.fromkeys(known, SAID_BY), **target.sources},
+        **known,
     )
 
 

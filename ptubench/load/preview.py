@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptubench.load.plan import Plan
+from ptubench.ptu import prices
 from ptubench.ptu.capacity import Capacity
 from ptubench.samples import NEEDED
 from ptubench.stream.apis import reasoning_effort
@@ -17,32 +18,42 @@ from ptubench.workload.model import ClosedLoop, Workload
 Floats = NDArray[np.float64]
 
 
-def preview(workload: Workload, plan: Plan, capacity: Capacity | None) -> dict[str, Any]:
-    """Calls, tokens, utilization and sample that the plan leads to; None where it can't be told beforehand.
+def preview(
+    workload: Workload, plan: Plan, capacity: Capacity | None, *, standard: bool = False, model: str | None = None
+) -> dict[str, Any]:
+    """Calls, tokens, utilization, sample and cost that the plan leads to; None where it can't be told beforehand.
 
     In a closed loop nearly nothing can: the answers decide how many calls there are. With a warm-up that is decided
     afterwards, it is not known which of the calls will be measured.
+
+    Args:
+        workload: resolved.
+        plan: of the same.
+        capacity: of the target, where it is known.
+        standard: whether the target is billed by the token.
+        model: of the target, as it was named.
 
     Returns:
         offered: requests, calls a minute (mean; in the busiest minute, and which, from 0), requests in the window.
         tokens: sums over the run, and tokens a minute (prompt + completion).
         utilization: shares of the published capacity: with answers as asked for, and with what the output limits reserve.
         sample: requests in the window and which percentiles they support, if all are answered.
-        cost: None.
+        cost: money by list price for a run on a target that is billed by the token, else None.
         reasoning_effort: what the parameters ask for.
     """
     decided = workload.warmup_rule == "fixed"  # else the window begins where the records say, and nobody knows yet
     measured = plan.in_window(workload.warmup, workload.duration) if decided else None
     table = _table(plan)
+    tokens = _tokens(workload, plan, table)
     return {
         "offered": _offered(workload, plan, measured),
-        "tokens": _tokens(workload, plan, table),
+        "tokens": tokens,
         "utilization": None if capacity is None else _utilization(workload, plan, table, capacity),
         "sample": {
             "expected": measured,
             "percentiles": {name: None if measured is None else measured >= needed for name, needed in NEEDED.items()},
         },
-        "cost": None,
+        "cost": _cost(tokens, model) if standard else None,
         "reasoning_effort": reasoning_effort(workload.parameters),
     }
 
@@ -104,6 +115,24 @@ def _normalized(
         return None, None
     tokens = capacity.normalized(prompt, cached, answer)
     return float(tokens.sum()) / workload.duration * 60, float(plan.per_minute(tokens).max())
+
+
+def _cost(tokens: dict[str, Any], model: str | None) -> dict[str, Any]:
+    """{total, at_most, currency, source, why}: with answers as asked for; with every limit used and nothing cached."""
+    result: dict[str, Any] = {"total": None, "at_most": None, "currency": prices.CURRENCY, "source": None, "why": None}
+    price = None if model is None else prices.find(model)
+    if price is None:
+        return result | {"why": prices.unknown(model)}
+    result["source"] = prices.source(price)
+    prompt, cached, completion, limit = (tokens[name] for name in ("prompt", "cached", "completion", "limit"))
+    if prompt is None or completion is None:
+        return result | {"why": "how many tokens there will be is not known beforehand"}
+    if price.cached is None:
+        cached = 0  # at the full price
+    return result | {
+        "total": price.of(prompt, cached or 0, completion),
+        "at_most": None if limit is None else price.of(prompt, 0, limit),
+    }
 
 
 def _share(per_minute: float | None, capacity: Capacity) -> float | None:

@@ -100,6 +100,17 @@ def dated() -> str:
     return shipped().dated.isoformat()
 
 
+def source(price: Price) -> str:
+    """Which prices were reckoned with, in words: of what date, from whom, how much."""
+    return f"Global Standard list price of {dated()} ({price.source}), {CURRENCY} per million tokens: {price.told}"
+
+
+def unknown(model: str | None) -> str:
+    """That the table that ships has no price for a model, in words; None is one that nobody named."""
+    name = "a model that nobody named (give `--model`)" if model is None else f"`{model[:60]}`"
+    return f"the prices of {dated()} have no list price for {name}"
+
+
 @functools.cache
 def shipped() -> Prices:
     """The table that ships."""

@@ -81,6 +81,8 @@ def _where(target: Mapping[str, Any]) -> RenderableType:
     rows = [("url", untrusted(target["url"] or own, limit=200))]
     if simulate:
         rows.append(("assumed", Text(words.assumed(simulate))))
+    if simulate and target.get("spillover"):
+        rows.append(("spillover", Text.assemble("to ", untrusted(target["spillover"], limit=64))))
     for part, source in (target.get("sources") or {}).items():
         value = target.get(part)
         shown = Text() if value is None or isinstance(value, Mapping) else untrusted(value, limit=100).append("  ")
@@ -169,7 +171,21 @@ def _amounts(preview: Preview) -> RenderableType | None:
     if tokens["prompts_raised"]:
         raised = f"{tokens['prompts_raised']:,} prompts of the trace are shorter than 32 tokens and are sent with 32"
         rows.append(("", Text(raised, style="yellow")))
+    if preview["cost"] is not None:
+        rows.append(("cost", _cost(preview["cost"])))
     return _grid(*rows)
+
+
+def _cost(cost: Mapping[str, Any]) -> Text:
+    """What the whole run costs where tokens are billed, and by which prices; or why nobody knows."""
+    total, most = cost["total"], cost["at_most"]
+    if total is None:
+        return untrusted(f"not known: {cost['why']}", "dim", limit=200)
+    more = (
+        f", at most {number_text(most)}: every limit used, nothing cached" if most is not None and most > total else ""
+    )
+    text = Text(f"{number_text(total)} {cost['currency']} for answers as asked{more}\n")
+    return text.append_text(untrusted(cost["source"], "dim", limit=200))
 
 
 _TOKEN_WORDS = {
