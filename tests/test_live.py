@@ -44,6 +44,13 @@ def test_a_line_tells_time_rates_and_losses():
     )
 
 
+def test_what_was_spilled_stands_beside_the_429s_that_it_hides():
+    seen = progress(spilled=1234)
+
+    assert "14.3 % in all, 1,234 spilled; " in live.line(seen)
+    assert "14.3 % in all, 1,234 spilled" in shown(live.rows(live.title("azure", "w", "x"), seen))
+
+
 @pytest.mark.parametrize(
     ("changes", "begin"),
     [

@@ -7,7 +7,11 @@ import json
 import pytest
 
 import running
+import runs
+from ptubench.engine.account import Account
+from ptubench.engine.progress import Progress
 from ptubench.errors import UsageError
+from ptubench.record import SPILLED
 from ptubench.sim.deployment import Admitted, Call, Refused
 from ptubench.sim.options import from_mapping, parse
 from ptubench.sim.spillover import Resource
@@ -203,6 +207,16 @@ def test_spillover_hides_429s_and_the_headline_says_it(spilling):
     assert run.metrics["refused"]["count"] == run.metrics["requests"]["spilled"] == len(spilled)
     assert run.metrics["refused"]["ratio"] == pytest.approx(1 - 1 / 1.3, abs=0.03)
     assert "spillover" in [note["code"] for note in run.summary["notes"]]
+
+
+def test_the_live_view_counts_what_was_spilled_apart():
+    progress = Progress(duration=30, warmup=0, drain=60, planned=None, now=5.0, phase="load")
+    account = Account(progress)
+    account.add(runs.ok(0, 1.0, ttft=0.2))
+    account.add(runs.ok(1, 1.0, ttft=0.8, headers={SPILLED: "chat-ptu"}))
+
+    assert (progress.ok, progress.spilled) == (2, 1)
+    assert list(progress.recent_ttft) == pytest.approx([0.2])
 
 
 def test_gaps_are_of_the_targets_own_streams(spilling):

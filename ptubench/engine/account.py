@@ -2,7 +2,7 @@
 
 from ptubench.engine.progress import Progress, Second
 from ptubench.ptu import catalogue
-from ptubench.record import Attempt, Dropped, Line, Tick
+from ptubench.record import SPILLED, Attempt, Dropped, Line, Tick
 
 
 class Account:
@@ -42,12 +42,14 @@ class Account:
         progress, outcome = self.progress, attempt.outcome
         setattr(progress, outcome, getattr(progress, outcome) + 1)
         progress.again += attempt.attempt > 0
+        spilled = SPILLED in attempt.headers
+        progress.spilled += spilled
         if outcome != "cut":
             second = self._second(int(attempt.end or attempt.taken))
             setattr(second, outcome, getattr(second, outcome) + 1)
         progress.prompt_tokens += attempt.prompt_tokens or 0
         progress.completion_tokens += attempt.completion_tokens or 0
-        if attempt.first_content is not None and attempt.sent is not None and not attempt.diverted:
+        if attempt.first_content is not None and attempt.sent is not None and not (attempt.diverted or spilled):
             progress.recent_ttft.append(attempt.first_content - attempt.sent)
             if attempt.first_output is not None:
                 progress.recent_ttfo.append(attempt.first_output - attempt.sent)

@@ -40,6 +40,8 @@ class Progress:
     failed: int = 0
     cut: int = 0
     dropped: int = 0
+    spilled: int = 0
+    """Answers of another deployment, to which the service spilled; they hide 429s."""
     in_flight: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0

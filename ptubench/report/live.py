@@ -87,7 +87,7 @@ def line(progress: Progress) -> str:
     parts = [
         f"{progress.phase}: {_where(progress)}",
         f"{_per_minute(recent.sent)} calls/min",
-        f"429 {_share(recent.throttled_ratio)} of the last {_RECENT_S} s, {_share(_throttled_ratio(progress))} in all",
+        f"429 {_refusals(progress, recent)}",
         f"{progress.in_flight:,} in flight",
         "{} p50 {}".format(*_latency(progress)[:2]),
         *(f"{count:,} {name}" for name, count in _losses(progress) if count),
@@ -109,10 +109,9 @@ def rows(title: Text, progress: Progress) -> RenderableType:
         f"  {progress.sent - progress.again:,}{planned} sent{again}, {progress.in_flight:,} in flight",
     )
     grid.add_row(Text("calls"), calls)
-    refusals = Text.assemble(
-        (_share(recent.throttled_ratio), "bold yellow" if recent.throttled_ratio else ""),
-        f" of the last {_RECENT_S} s, {_share(_throttled_ratio(progress))} in all",
-    )
+    refusals = Text(_refusals(progress, recent))
+    if recent.throttled_ratio:
+        refusals.stylize("bold yellow", 0, len(_share(recent.throttled_ratio)))
     grid.add_row(Text("429"), refusals)
     name, middle, count = _latency(progress)
     grid.add_row(Text(name), Text(f"{middle} p50 of the last {count} answers"))
@@ -172,6 +171,13 @@ def _throttled_ratio(progress: Progress) -> float | None:
     """429s of all answers so far."""
     answered = progress.ok + progress.throttled + progress.failed
     return progress.throttled / answered if answered else None
+
+
+def _refusals(progress: Progress, recent: _Recent) -> str:
+    """429s of all answers, and what another deployment answered in the place of one."""
+    spilled = f", {progress.spilled:,} spilled" if progress.spilled else ""
+    ratio = _share(recent.throttled_ratio)
+    return f"{ratio} of the last {_RECENT_S} s, {_share(_throttled_ratio(progress))} in all{spilled}"
 
 
 def _losses(progress: Progress) -> tuple[tuple[str, int], ...]:
