@@ -169,6 +169,14 @@ def test_type_and_size_come_from_the_sku(azure, sku, capacity, kind, ptu):
     assert (found.model, found.version, found.resource) == ("gpt-4.1", "2025-04-14", ACCOUNT)
 
 
+def test_what_azure_says_has_azure_as_its_source_and_what_was_typed_keeps_its_own(azure):
+    azure.deployment["properties"]["spilloverDeploymentName"] = "chat-std"
+    found = arm.filled(target(ptu=50, sources={"ptu": "--ptu"}), arm.before(deployment(azure)))
+    parts = ("model", "version", "type", "spillover", "content_filter")
+
+    assert found.sources == {"ptu": "--ptu"} | dict.fromkeys(parts, "Azure Resource Manager")
+
+
 @pytest.mark.parametrize("model", ["gpt-4.1", "GPT-4.1", "gpt-4.1-2025-04-14"])
 def test_typed_values_that_agree_are_kept(azure, model):
     found = arm.filled(target(model=model, ptu=50, type="global"), arm.before(deployment(azure)))
@@ -487,6 +495,17 @@ def test_figures_without_the_last_minute_are_not_final(azure):
 
     assert (found.stable, sum(clock.slept)) == (False, 60.0)
     assert found.series[0].total == each(40, minutes=2)
+
+
+@pytest.mark.parametrize("failing", [{"missing": {CACHE_MATCH}}, {"failing": {CACHE_MATCH: ("InternalError", "no")}}])
+def test_a_metric_that_keeps_failing_keeps_nobody_waiting(azure, failing):
+    azure.requests = {("200", "False"): each(40)}
+    for name, value in failing.items():
+        setattr(azure, name, value)
+    found, clock, _ = waited(azure)
+
+    assert (found.stable, clock.slept) == (True, [20.0])
+    assert list(found.errors) == [CACHE_MATCH]
 
 
 def test_without_a_wait_azure_is_asked_once(azure):

@@ -183,6 +183,13 @@ def everywhere(hostile: str):
     return run
 
 
+def test_while_azures_figures_are_waited_for_the_report_says_that_they_are_not_there_yet():
+    run = monitored_run() | {"monitor": None}
+    run["metrics"]["utilization"]["monitor"] = {"mean": None, "peak_minute": None, "before": 0.031}
+
+    assert "by Azure Monitor, not asked yet for this run, before the load 3.1 %" in shown(render(run), width=120)
+
+
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("name", RUNS)
 def test_the_report_looks_as_reviewed(name, width):

@@ -172,7 +172,8 @@ def settled(
     try:
         while True:
             found = ask(of, span, patience=max(0.0, until - by.clock()))
-            same = answer is not None and answer.series == found.series and not found.errors
+            # A metric that fails in the same way twice, such as one that the account lacks, keeps nobody waiting.
+            same = answer is not None and (answer.series, answer.errors) == (found.series, found.errors)
             answer = msgspec.structs.replace(found, stable=same and tells(found, last))
             left = until - by.clock()
             if answer.stable or left <= 0:

@@ -167,9 +167,10 @@ def _capacity(summary: Summary) -> RenderableType | None:
         table.add_row(Text("normalized per PTU"), Text(number_text(tpm["per_ptu"])), Text(published))
     by = _UTILIZATIONS | {"estimated": _estimate(known)}
     # Azure's figures come later than ours, and may never.
+    asked = summary["monitor"] is not None
     needs = {
         "simulated": "the mean needs a full UTC minute in the window",
-        "monitor": "no figure for every full UTC minute",
+        "monitor": "no figure for every full UTC minute" if asked else "not asked yet for this run",
     }
     for name, values in told.items():
         peaks = [f"{words} {share_text(values[key])}" for key, words in _PEAKS.items() if values.get(key) is not None]
