@@ -132,7 +132,7 @@ def prepare(options: RunOptions, env: Mapping[str, str], *, azure: rest.Access |
     if plan.count == 0:
         raise UsageError(f"{workload.name}: no request is due within {workload.duration:g} s; raise rate or duration")
     rules = run_rules.read(workload, options.workload, checks_=options.checks, aborts=options.abort)
-    rules.check_measured(workload, target, known)
+    rules.check_measured(workload, target, known, monitored=options.azure.monitor)
     # Where the window begins later by another rule, at most all calls can be measured.
     warmup = workload.warmup if workload.warmup_rule == "fixed" else 0.0
     expected = plan.in_window(warmup, workload.duration)

@@ -18,6 +18,7 @@ from ptubench.units import duration_text
 from ptubench.workload.model import ClosedLoop, Workload
 
 _SIZE = "say what the deployment is, with --model and --ptu"
+_NO_PTU = "a Standard deployment has no PTU, and so none of it"
 _BILLED = (
     "only a deployment of --type standard is billed by token; PTUs are paid by the hour, which `ptubench check` reckons with: "
     "hold the run against a baseline with --regression"
@@ -56,24 +57,30 @@ class Rules:
             if fault:
                 raise UsageError(f"{self._place(number)}: {fault}")
 
-    def check_measured(self, workload: Workload, target: Target, known: Capacity | None) -> None:
+    def check_measured(
+        self, workload: Workload, target: Target, known: Capacity | None, *, monitored: bool = False
+    ) -> None:
         """Whether this run will measure what every rule is about, and all of them can hold together.
 
         Args:
             workload: what is sent.
             target: where to.
             known: what the deployment takes; None where its model or size is not known.
+            monitored: whether Azure Monitor is asked.
 
         Raises:
             UsageError: the first rule that could not be judged, or two that no run could pass.
         """
+        size = (known is not None, _NO_PTU if target.type == "standard" else _SIZE)
         needs = {
             "slo.": (workload.slo is not None, "the workload has no `slo:`; add one, such as `slo: {ttft: 1s}`"),
             "cost.": (target.type == "standard", _BILLED),
             "utilization.simulated.": (target.simulate is not None, "only a simulated deployment tells it"),
-            "utilization.estimated.": (known is not None, _SIZE),
-            "tpm.per_ptu": (known is not None, _SIZE),
-            "tpm.of_published": (known is not None, _SIZE),
+            "utilization.monitor.": (monitored, "Azure Monitor is asked with --resource and --monitor only"),
+            "utilization.estimated.": size,
+            "tpm.normalized": size,
+            "tpm.per_ptu": size,
+            "tpm.of_published": size,
         }
         for number, rule in enumerate(self.checks):
             for prefix, (told, why) in needs.items():

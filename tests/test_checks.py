@@ -226,8 +226,12 @@ def test_a_rule_that_the_sample_can_support_or_might_is_accepted(text, expected)
 
 def prepared(**changed):
     """What `run` prepares for the `chat` workload on a simulated deployment."""
-    target = TargetOptions(simulate="gpt-4.1:50")
-    return commands.prepare(commands.RunOptions(workload="chat", target=target, **changed), {})
+    options = {"target": TargetOptions(simulate="gpt-4.1:50")} | changed
+    return commands.prepare(commands.RunOptions(workload="chat", **options), {})
+
+
+STANDARD = TargetOptions(simulate="gpt-4.1:50,type=standard")
+UNKNOWN = TargetOptions(endpoint="http://127.0.0.1:9/openai/v1/", deployment="d")
 
 
 def test_rules_of_the_option_stand_beside_those_of_the_workload_and_name_the_option():
@@ -261,6 +265,27 @@ def test_rules_of_the_option_stand_beside_those_of_the_workload_and_name_the_opt
         (
             {"checks": ("cost.per_million_tokens <= 3.5",)},
             "--check: `cost.per_million_tokens <= 3.5`: it would not be measured: only a deployment of --type standard",
+        ),
+        (
+            {"checks": ("utilization.monitor.mean <= 90%",)},
+            (
+                "--check: `utilization.monitor.mean <= 90%`: it would not be measured: Azure Monitor is asked with "
+                "--resource and --monitor only"
+            ),
+        ),
+        (
+            {"checks": ("tpm.normalized >= 10k",), "target": STANDARD},
+            (
+                "--check: `tpm.normalized >= 10k`: it would not be measured: a Standard deployment has no PTU, and so "
+                "none of it"
+            ),
+        ),
+        (
+            {"checks": ("tpm.normalized >= 10k",), "target": UNKNOWN},
+            (
+                "--check: `tpm.normalized >= 10k`: it would not be measured: say what the deployment is, with --model "
+                "and --ptu"
+            ),
         ),
         ({"abort": ("ttft.p50 <= 1s",)}, "--abort: `ttft.p50 <= 1s`: ttft.p50 is known only after the run; "),
         (

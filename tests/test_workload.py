@@ -300,7 +300,8 @@ def test_utilization_without_a_size_says_what_is_missing():
 
     assert str(caught.value) == (
         "tiny: load.utilization needs the model and size: give --model and --ptu, or `target: {model, ptu}`, "
-        "with `ratio` and `tpm_per_ptu` for a model that the catalogue doesn't know"
+        "with `ratio` and `tpm_per_ptu` for a model that the catalogue doesn't know; for a Standard deployment, which has "
+        "no PTU, write `rate` or `tokens_per_minute`"
     )
 
 

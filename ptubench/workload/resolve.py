@@ -90,7 +90,8 @@ def _in_calls(stage: Stage, workload: Workload, capacity: Capacity | None) -> St
     else:
         raise UsageError(
             f"{workload.name}: load.utilization needs the model and size: give --model and --ptu, or "
-            "`target: {model, ptu}`, with `ratio` and `tpm_per_ptu` for a model that the catalogue doesn't know"
+            "`target: {model, ptu}`, with `ratio` and `tpm_per_ptu` for a model that the catalogue doesn't know; for a Standard "
+            "deployment, which has no PTU, write `rate` or `tokens_per_minute`"
         )
     end = None if stage.to is None else stage.to * per_unit
     return Stage(value=stage.value * per_unit, to=end, seconds=stage.seconds)
