@@ -278,6 +278,22 @@ def test_a_credential_without_a_token_is_one_sentence():
     assert azure.asked == []
 
 
+def test_entras_own_reason_is_told_and_not_only_that_the_whole_chain_was_tried():
+    fault = (
+        "DefaultAzureCredential failed to retrieve a token from the included credentials.\n"
+        "Attempted credentials:\n"
+        "\tEnvironmentCredential: Authentication failed: AADSTS7000222: The provided client secret keys are expired.\n"
+        "To mitigate this issue, please refer to the troubleshooting guidelines"
+    )
+    with pytest.raises(TargetRefused) as raised:
+        auth.token(FakeCredential(fault=fault), SCOPE, way_out="sign in")
+
+    assert str(raised.value) == (
+        f"Entra gave no token for {SCOPE}: EnvironmentCredential: Authentication failed: AADSTS7000222: The provided "
+        "client secret keys are expired; sign in"
+    )
+
+
 def test_a_throttled_look_up_waits_as_long_as_it_is_told(azure):
     clock = Clock()
     azure.script = [throttled(7), Refusal(503)]

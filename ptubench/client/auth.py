@@ -93,9 +93,14 @@ def token(credential: Credential, wanted: str, *, way_out: str, before: str = ""
     try:
         return credential.get_token(wanted)
     except Exception as exc:  # noqa: BLE001 - a credential chain may raise anything
-        first = (str(exc).splitlines() or [""])[0].rstrip(" .") or type(exc).__name__
-        said = f"{before}Entra gave no token for {wanted}: {shown(first, most=300)}; {way_out}"
+        said = f"{before}Entra gave no token for {wanted}: {shown(_reason(str(exc)) or type(exc).__name__, most=300)}; {way_out}"
         raise TargetRefused(said) from None
+
+
+def _reason(said: str) -> str:
+    """The line of a credential chain that says why: Entra's own (AADSTS…), which stands below that all were tried; else the first."""
+    lines = said.splitlines() or [""]
+    return next((line for line in lines if "AADSTS" in line), lines[0]).strip(" .\t")
 
 
 async def bearer(credential: Credential, target: Target) -> tuple[dict[str, str], float]:
