@@ -6,6 +6,8 @@ from email.utils import mktime_tz, parsedate_tz
 
 LONGEST = 1e9
 """Seconds: thirty years. A server may name any number, and sums and timers must hold it."""
+LANE_WAIT = 1.0
+"""Seconds that a lane of a closed loop waits after a 429 which names no time of its own, and from one failure to the next."""
 _INFINITIES = ("inf", "+inf", "infinity", "+infinity")
 
 

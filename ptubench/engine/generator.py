@@ -20,11 +20,9 @@ from ptubench.client.make import Client
 from ptubench.engine import retry
 from ptubench.load.plan import Plan, Request
 from ptubench.record import Attempt, Dropped
-from ptubench.waits import retry_after
+from ptubench.waits import LANE_WAIT, retry_after
 from ptubench.workload.model import ClosedLoop
 
-LANE_WAIT = 1.0
-"""Seconds that a lane waits after a 429 which names no time of its own, and from one failure to the next."""
 LANE_SPREAD = 1.0
 """Seconds over which the lanes of a closed loop start."""
 

@@ -11,6 +11,7 @@ from ptubench.report.text import clean
 from ptubench.sim.options import ASSUMED
 from ptubench.stream.apis import reasoning_effort
 from ptubench.units import duration_text, number_text, rate_text, share_text
+from ptubench.waits import LANE_WAIT
 from ptubench.workload.model import ClosedLoop, Fixed, Load, Lognormal, Sizes, Stage, Trace, Workload
 
 _SHOWN_STAGES = 4
@@ -82,13 +83,18 @@ def _value(value: Any) -> str:
 def on_429(workload: Workload, divert_to: Mapping[str, Any] | None = None) -> str:
     """What happens after a 429; `divert_to` is the second target as it was described."""
     how = workload.throttling
+    wait = f"the lane waits as long as it asks, else {duration_text(LANE_WAIT)}"
     if how.on_429 == "retry":
         most = f", not after a wait over {duration_text(how.max_wait)}" if how.max_wait is not None else ""
-        return f"retry: as the official Python client does, {how.max_retries} times at most{most}"
-    if how.on_429 == "divert":
-        return f"divert: at once to {_second(divert_to or {})}, measured apart"
-    closed = "; the lane waits before its next request" if isinstance(workload.load, ClosedLoop) else ""
-    return f"none: counted, not repeated{closed}"
+        said, then = (
+            f"retry: as the official Python client does, {how.max_retries} times at most{most}",
+            "after a last 429 ",
+        )
+    elif how.on_429 == "divert":
+        said, then = f"divert: at once to {_second(divert_to or {})}, measured apart", "after a last 429 "
+    else:
+        said, then = "none: counted, not repeated", ""
+    return f"{said}; {then}{wait}" if isinstance(workload.load, ClosedLoop) else said
 
 
 def _second(target: Mapping[str, Any]) -> str:
