@@ -25,7 +25,7 @@ from ptubench.report.live import line
 from ptubench.report.preview import render
 from ptubench.sim.options import SimOptions
 from ptubench.virtual.run import Trial, gathered, lines
-from ptubench.workload.model import Class, Fixed, OpenLoop, Stage, Throttling, Workload
+from ptubench.workload.model import Class, Fixed, Lognormal, OpenLoop, Stage, Throttling, Workload
 from runs import end, head, ok, summary, throttled, write
 from summaries import summary as plausible
 
@@ -170,6 +170,24 @@ def test_spillover_hides_the_429s_and_not_that_the_deployment_was_full():
 
     assert found["reason"] == "first_429"
     assert abs(admitted - 1) <= 0.02 or found["at_least"]
+
+
+MIXED = Lognormal(mean=1000, p95=2500)
+UNLIMITED = (Class(prompt=MIXED, completion=Fixed(tokens=200), unlimited=True),)
+LIMITED = (Class(prompt=MIXED, completion=Fixed(tokens=200), limit=Fixed(tokens=300)),)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("share", [1.1, 1.3])
+@pytest.mark.parametrize(("classes", "options"), [(UNLIMITED, {}), (LIMITED, {"spill": "gpt-4.1:10000"})])
+def test_a_full_deployment_is_not_said_to_be_unsaturated_where_limits_or_waits_are_not_known(
+    classes, options, share, rule
+):
+    workload = overload(share, 20, rule=rule, classes=classes)
+    found, admitted = decided(summary_of(gathered(trial(workload, 60, **options))))
+
+    assert (found["reason"], found["at_least"]) == ({"auto": "flat", "until_429": "first_429"}[rule], None)
+    assert abs(admitted - 1) <= 0.02
 
 
 # --- from a file alone ------------------------------------------------------------------------------------------------

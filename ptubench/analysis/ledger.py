@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptubench.analysis import rates
-from ptubench.analysis.columns import Attempts, Bools, Floats, select
+from ptubench.analysis.columns import Attempts, Bools, Floats, Ints, select
 from ptubench.analysis.requests import throttled_at
 from ptubench.ptu.catalogue import Weights
 
-_PARTS = 20  # what jitter makes of refusals that are closer than this part of the time is no rate
+PARTS = 20
+"""What jitter makes of refusals that are closer than this part of the time is no rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,12 @@ class Ledger:
     def completion_until(self, at: Floats) -> Floats:
         """Charged for completions up to each moment, in tokens."""
         return _until(self.at, self.completion, at)
+
+    def overshoot(self, ratio: float) -> tuple[float, float]:
+        """By how much a bucket can be over full, in normalized tokens: the mean charge of a call, and the largest."""
+        charges = self.prompt + ratio * self.completion
+        charges = charges[charges > 0]
+        return (float(charges.mean()), float(charges.max())) if len(charges) else (0.0, 0.0)
 
     def level(self, at: Floats, *, drain: float, ratio: float) -> Floats:
         """Normalized tokens in the bucket just before each moment, had it been empty at 0 s.
@@ -111,17 +118,31 @@ def reserved(attempts: Attempts) -> bool:
     return not np.isnan(attempts.limit[rates.admitted(attempts)]).any()
 
 
-def fastest(full_until: Floats, charged: Floats, *, over: float) -> float | None:
+def in_flight(attempts: Attempts, at: Floats) -> Ints:
+    """How many admitted calls were under way at each moment."""
+    calls = select(attempts, rates.admitted(attempts) & attempts.by_target)
+    begun, ended = (np.searchsorted(np.sort(times), at) for times in (calls.sent, calls.end))
+    return begun - ended
+
+
+def fastest(
+    full_until: Floats, charged: Floats, *, least: float, unsure: float = 0.0, alike: Ints | None = None
+) -> float | None:
     """The most that was charged a second between any two refusals; None where none are far enough apart.
 
     Args:
         full_until: when the bucket would have been below its depth again after each, in seconds.
         charged: up to each, normalized tokens.
-        over: seconds that are looked at.
+        least: seconds that two of these moments must be apart.
+        unsure: seconds by which two of those moments may be further apart.
+        alike: a number for each; only refusals with the same are compared.
     """
     spans = full_until[None, :] - full_until[:, None]
-    apart = (spans >= over / _PARTS) & (spans > 0)
-    return float(((charged[None, :] - charged[:, None])[apart] / spans[apart]).max()) if apart.any() else None
+    apart = (spans >= least) & (spans > 0)
+    if alike is not None:
+        apart &= alike[None, :] == alike[:, None]
+    charges = charged[None, :] - charged[:, None]
+    return float((charges[apart] / (spans[apart] + unsure)).max()) if apart.any() else None
 
 
 def _until(times: Floats, amounts: Floats, at: Floats) -> Floats:

@@ -6,7 +6,9 @@ between two refusals at t1 and t2 exactly as much drained as was charged,
     C = charged between / (t2 + retry after 2 - t1 - retry after 1)
 
 unless the bucket ran empty meanwhile, when it drained less: no two refusals tell of more than the capacity. What is
-charged is known of calls with an output limit and usage: the limit when they are sent, corrected at their end.
+charged is known of calls with an output limit and usage: the limit when they are sent, corrected at their end. What
+is reserved for a call without a limit is not published, and cancels between refusals with as many calls in flight. A
+wait that was not told, as where the service spilled, is no longer than the largest charge takes to drain.
 """
 
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ import numpy as np
 
 from ptubench.analysis import rates
 from ptubench.analysis.columns import Attempts, Bools, Floats, Ints, Run
-from ptubench.analysis.ledger import fastest, ledger, refusals
+from ptubench.analysis.ledger import PARTS, fastest, in_flight, ledger, refusals, reserved
 from ptubench.analysis.rates import Window
 from ptubench.analysis.requests import throttled_at
 from ptubench.ptu.capacity import Capacity
@@ -27,6 +29,7 @@ DEEPEST = 120.0
 _DEEPEST_TOLD = 86_400.0  # seconds; a file that says more was damaged
 _APART = 0.005  # seconds: what is nearer may have reached the service in another order
 _MOST = 300  # refusals of which all pairs are looked at
+_SMALL = 0.04  # of the time between two refusals: what is not known of their waits, at most; seldom more than a half
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,8 @@ class Sustained:
     """Between any two: the capacity, unless the bucket ran empty between all of them."""
     overall: float
     """From the first to the last."""
+    limited: bool
+    """Every call had an output limit; else `overall` may be more than drained, by what was reserved for calls in flight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +80,18 @@ def between_refusals(attempts: Attempts, capacity: Capacity, window: Window) -> 
     charges = ledger(attempts, capacity.weights)
     rows = _chosen(at, charges.at)
     at, full_until = at[rows], (at + waits)[rows]
+    over, limited = window[1] - window[0], reserved(attempts)
+    told = not np.isnan(refused.retry_after[inside]).any()
+    costs = (0.0, 0.0) if told else charges.overshoot(capacity.weights.output)
+    typical, most = (cost / capacity.per_second for cost in costs)
     charged = charges.prompt_until(at) + capacity.weights.output * charges.completion_until(at)
-    highest = fastest(full_until, charged, over=window[1] - window[0])
+    alike = None if limited else in_flight(attempts, at)
+    least = max(over / PARTS, min(most / _SMALL, over / 2))
+    highest = fastest(full_until, charged, least=least, unsure=typical, alike=alike)
     if highest is None or full_until[-1] <= full_until[0]:
         return None
-    overall = float((charged[-1] - charged[0]) / (full_until[-1] - full_until[0]))
-    return Sustained(highest=highest * 60, overall=overall * 60)
+    overall = float((charged[-1] - charged[0]) / (full_until[-1] - full_until[0] + most))
+    return Sustained(highest=highest * 60, overall=overall * 60, limited=limited)
 
 
 def though_idle(run: Run, served: Attempts, capacity: Capacity | None, *, load_end: float) -> AtLeast:

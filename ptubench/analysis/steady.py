@@ -229,9 +229,10 @@ def _full_throughout(found: WarmUp, seen: _Seen) -> WarmUp:
     if sustained is not None and admitted is not None and abs(admitted / sustained.highest - 1) <= CLOSE:
         return found
     at_least = saturation.though_idle(seen.run, seen.served, seen.capacity, load_end=seen.end)
-    if sustained is not None and admitted and sustained.overall > (at_least.tpm_normalized or 0.0):
-        calls = saturation.admitted_rpm(seen.served, window) * sustained.overall / admitted
-        at_least = AtLeast(rpm=calls, tpm_normalized=sustained.overall)
+    overall = sustained.overall if sustained is not None and sustained.limited else 0.0
+    if admitted and overall > (at_least.tpm_normalized or 0.0):
+        calls = saturation.admitted_rpm(seen.served, window) * overall / admitted
+        at_least = AtLeast(rpm=calls, tpm_normalized=overall)
     text = (
         f"{found.text}; saturation not reached throughout; capacity is at least {at_least.text} (the bucket was not full "
         f"all the while: the load is too near the capacity, or the window too short); {_TRY}"

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptubench.analysis.columns import Attempts, Floats, Ints
-from ptubench.analysis.ledger import Ledger, Refusals, fastest, ledger, refusals, reserved
+from ptubench.analysis.ledger import PARTS, Ledger, Refusals, fastest, ledger, refusals, reserved
 from ptubench.calibrate.fit import Found, Line, line
 from ptubench.ptu.catalogue import Weights
 
@@ -198,7 +198,7 @@ def _highest(full_until: Floats, charged: Floats) -> float | None:
     """Charged a second between any two refusals that are apart, the most: the drain, where the bucket never ran empty."""
     if len(full_until) <= FEWEST:
         return None
-    highest = fastest(full_until, charged, over=float(np.ptp(full_until)))
+    highest = fastest(full_until, charged, least=float(np.ptp(full_until)) / PARTS)
     return highest if highest is not None and highest > 0 else None
 
 
