@@ -169,6 +169,7 @@ def test_spillover_hides_the_429s_and_not_that_the_deployment_was_full():
     )
 
     assert found["reason"] == "first_429"
+    assert found["text"].startswith("the first spilled call came at ")
     assert abs(admitted - 1) <= 0.02 or found["at_least"]
 
 

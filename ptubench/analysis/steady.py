@@ -80,6 +80,12 @@ class _Seen:
         """What the target answered itself."""
         return select(self.attempts, ~self.attempts.spilled)
 
+    @property
+    def first_refusal(self) -> str:
+        """What the first refusal was, in words: with spillover there may be no 429."""
+        answered = self.attempts.answered[self.attempts.spilled]
+        return "the first spilled call" if np.any(answered == self.first_429) else "the first 429"
+
 
 def warm_up(run: Run, requests: Requests, capacity: Capacity | None, *, load_end: float) -> WarmUp:
     """When the window of a run begins.
@@ -140,7 +146,7 @@ def drift(means: Floats) -> tuple[float, float]:
 def _until_429(seen: _Seen) -> WarmUp:
     first = seen.first_429
     if first is not None and np.count_nonzero(seen.requests.scheduled >= first) >= FEWEST:
-        text = f"the first 429 came at {_moment(first)}"
+        text = f"{seen.first_refusal} came at {_moment(first)}"
         return WarmUp(rule="until_429", start=first, reason="first_429", text=text)
     at_least, said = _not_saturated(seen)
     text = f"{said}; the window is that of the fixed rule; {_TRY}"
@@ -154,7 +160,9 @@ def _auto(seen: _Seen, *, near: bool) -> WarmUp:
     earliest = max(*map(mser, series), first if near else 0)
     for batch in range(earliest, _HALF + 1):
         if not _drifting(series[:, batch:]):
-            after = f", after the first 429 at {_moment(seen.first_429)}" if near and seen.first_429 is not None else ""
+            after = ""
+            if near and seen.first_429 is not None:
+                after = f", after {seen.first_refusal} at {_moment(seen.first_429)}"
             text = f"tokens/min and 429 ratio are flat from {_moment(batch * width)} on{after}"
             return WarmUp(rule="auto", start=batch * width, reason="flat", text=text)
     at_least, why = None, " and ".join(_drifting(series[:, _HALF:])) + " in the second half"
@@ -209,7 +217,9 @@ def _not_saturated(seen: _Seen) -> tuple[AtLeast, str]:
     at_least = saturation.though_idle(seen.run, seen.served, seen.capacity, load_end=seen.end)
     first = seen.first_429
     came = (
-        "no 429 came" if first is None else f"the first 429 came at {_moment(first)} of {_moment(seen.end)}, too late"
+        "no 429 came"
+        if first is None
+        else f"{seen.first_refusal} came at {_moment(first)} of {_moment(seen.end)}, too late"
     )
     absorbed = duration_text(saturation.depth(seen.run))
     text = (
