@@ -81,7 +81,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     error: str | None = None
     """One line on the failure, from the service or from us; at most 300 characters."""
     cut: bool = False
-    """Still in flight when the drain ended or the run was stopped at once."""
+    """Still in flight when the drain ended, the run was stopped at once, or its worker was lost."""
     gave_up: bool = False
     """The last attempt of a request: it would have been retried, but `max_retries`, `max_wait` or a wait
     that the official client does not wait forbade it."""

@@ -27,7 +27,7 @@ OUTCOMES = {
     "ok": ("answered in full", "green"),
     "throttled": ("answered 429", "yellow"),
     "failed": ("by kind below", "red"),
-    "cut": ("in flight when the drain ended", "red"),
+    "cut": ("in flight at the end, or its worker lost", "red"),
     "dropped": ("never sent: max_in_flight was reached", "red"),
     "unsent": ("never sent: the run stopped, or its worker lost", "yellow"),
     "retried": ("more than one attempt", "yellow"),
