@@ -141,7 +141,7 @@ def prepare(options: RunOptions, env: Mapping[str, str], *, azure: rest.Access |
             f"{workload.name}: no request is due between the warm-up's end ({duration_text(workload.warmup)}) and the end "
             f"({duration_text(workload.duration)}): nothing would be measured; change warmup, rate or duration"
         )
-    rules.check_sample(None if expected is None else expected * options.repeat, at_most=workload.warmup_rule != "fixed")
+    rules.check_sample(workload, plan, runs=options.repeat)
     # In the run file they all stand beside the workload's own.
     workload = structs.replace(
         workload, checks=(*workload.checks, *options.checks), abort=(*workload.abort, *options.abort)

@@ -36,22 +36,25 @@ class Rules:
     own: int
     """How many of the checks are the workload's."""
 
-    def check_sample(self, expected: int | None, *, at_most: bool = False) -> None:
-        """Whether so many calls (None: not known) can support every rule.
-
-        Args:
-            expected: requests that the window will hold.
-            at_most: whether it may hold fewer, since it is decided afterwards.
+    def check_sample(self, workload: Workload, plan: Plan, *, runs: int) -> None:
+        """Whether the calls that `runs` runs will measure can support every rule; of a closed loop nobody knows.
 
         Raises:
             UsageError: the first that they can't.
         """
+        fixed = workload.warmup_rule == "fixed"
+        begin = workload.warmup if fixed else 0.0  # where the window begins by another rule, it may hold fewer
+        expected = plan.in_window(begin, workload.duration)
+        each = f" in each of {runs} runs" if runs > 1 else ""
+        window = f"{duration_text(begin)} to {duration_text(workload.duration)}"
+        of = f": of {plan.count or 0:,} calls{each} those due in the window, {window}"
         for number, rule in enumerate(self.checks):
             own = number < self.own
             fault = checks.unsupported(
                 rule,
-                expected,
-                how="will measure at most" if at_most else "will measure about",
+                None if expected is None else expected * runs,
+                how="will measure about" if fixed else "will measure at most",
+                of=of if fixed else each,
                 drop=checks.DROP if own else "leave the option out",
             )
             if fault:

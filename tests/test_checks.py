@@ -291,8 +291,17 @@ def test_rules_of_the_option_stand_beside_those_of_the_workload_and_name_the_opt
         (
             {"checks": ("ttft.p999 <= 1s",)},
             (
-                "--check: `ttft.p999 <= 1s`: ttft.p999 needs 3,688 measured calls; this workload will measure about 392; "
-                "make the duration or the rate 9.4 times larger, or judge `ttft.p99`, or leave the option out"
+                "--check: `ttft.p999 <= 1s`: ttft.p999 needs 3,688 measured calls; this workload will measure about 392: "
+                "of 440 calls those due in the window, 1m to 10m; "
+                "make the duration or the rate 9.5 times larger, or judge `ttft.p99`, or leave the option out"
+            ),
+        ),
+        (
+            {"checks": ("ttft.p999 <= 1s",), "repeat": 2},
+            (
+                "--check: `ttft.p999 <= 1s`: ttft.p999 needs 3,688 measured calls; this workload will measure about 784: "
+                "of 440 calls in each of 2 runs those due in the window, 1m to 10m; "
+                "make the duration or the rate 4.8 times larger"
             ),
         ),
         (

@@ -229,7 +229,10 @@ WRONG = [
     ),
     (
         ["run", "chat", "--simulate", "gpt-4.1:50", "--set", "checks=[ttft.p99 <= 1s]", "--duration", "2m"],
-        "error: chat: checks: `ttft.p99 <= 1s`: ttft.p99 needs 368 measured calls; this workload will measure about 42; ",
+        (
+            "error: chat: checks: `ttft.p99 <= 1s`: ttft.p99 needs 368 measured calls; this workload will measure about 42: "
+            "of 90 calls those due in the window, 1m to 2m; "
+        ),
     ),
     (["report", "none.jsonl"], "error: none.jsonl: the run file can't be opened (No such file or directory)"),
     (["report", "none.jsonl", "--format", "pdf"], "error: --format pdf: unknown; write table, markdown, json or csv\n"),

@@ -226,7 +226,13 @@ def holds(rule: Rule, value: float) -> bool:
 
 
 def unsupported(
-    rule: Rule, expected: int | None, *, how: str = "will measure about", knob: str = "rate", drop: str = DROP
+    rule: Rule,
+    expected: int | None,
+    *,
+    how: str = "will measure about",
+    of: str = "",
+    knob: str = "rate",
+    drop: str = DROP,
 ) -> str | None:
     """A sentence if the planned sample can't support the rule; None if it can, or if that can't be told.
 
@@ -234,6 +240,7 @@ def unsupported(
         rule: a rule on anything.
         expected: requests that the window will hold; None where the plan does not tell (a closed loop).
         how: how surely so many.
+        of: which of all that are sent these are, where that is known.
         knob: what makes more of them, beside the duration.
         drop: how the user leaves the rule out.
     """
@@ -243,9 +250,9 @@ def unsupported(
         return None
     possible = [percentile for percentile in NEEDED if NEEDED[percentile] <= expected]
     lower = f", or judge `{name}.{possible[-1]}`" if possible else ""
-    times = f"{needed / expected:.2g} times " if expected else ""
+    times = f"{math.ceil(10 * needed / expected) / 10:g} times " if expected else ""
     return (
-        f"`{rule.text}`: {rule.metric} needs {needed:,} measured calls; this workload {how} {expected:,}; "
+        f"`{rule.text}`: {rule.metric} needs {needed:,} measured calls; this workload {how} {expected:,}{of}; "
         f"make the duration or the {knob} {times}larger{lower}, or {drop}"
     )
 

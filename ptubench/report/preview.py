@@ -207,7 +207,9 @@ def _sample(preview: Preview) -> RenderableType:
         return _grid(("sample", Text("how many calls there will be depends on the answers")))
     good = [name for name, supported in sample["percentiles"].items() if supported]
     short = [f"{name} (needs {NEEDED[name]:,})" for name, supported in sample["percentiles"].items() if not supported]
-    text = Text(f"{sample['expected']:,} calls in the window; enough for {', '.join(good) or 'no percentile'}")
+    begin, end = map(duration_text, preview["offered"]["window_s"])
+    text = Text(f"{sample['expected']:,} of these calls are due in the window, {begin} to {end}, and measured: ")
+    text.append(f"enough for {', '.join(good) or 'no percentile'}")
     if short:
         text.append(f"; too few for {', '.join(short)}", style="yellow")
     return _grid(("sample", text))
