@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ptubench.analysis import abort, checks
+from ptubench.analysis import abort, checks, names
 from ptubench.analysis.checks import Rule
 from ptubench.engine import retry
 from ptubench.engine.run import expected_seconds
@@ -77,6 +77,10 @@ class Rules:
         size = (known is not None, _NO_PTU if target.type == "standard" else _SIZE)
         needs = {
             "slo.": (workload.slo is not None, "the workload has no `slo:`; add one, such as `slo: {ttft: 1s}`"),
+            **dict.fromkeys(
+                names.STREAMED, (workload.stream, "the answers are not streamed (`stream: false`); judge e2e")
+            ),
+            "lane_wait.": (isinstance(workload.load, ClosedLoop), "only a closed loop (--concurrency) has lanes"),
             "cost.": (target.type == "standard", _BILLED),
             "utilization.simulated.": (target.simulate is not None, "only a simulated deployment tells it"),
             "utilization.monitor.": (monitored, "Azure Monitor is asked with --resource and --monitor only"),

@@ -148,9 +148,12 @@ def test_rules_judge_the_point_estimate_and_quote_its_interval(tmp_path):
         ("ttft.p99 <= 1s", "withheld: p99 needs 368 measured calls and there are 40"),
         ("ttft.p90 <= 100s", "unanswered: 10 of 40 requests were never answered"),
         ("e2e.max <= 100s", "unanswered: 10 of 40 requests were never answered"),
-        ("slo.ratio >= 0%", "not measured"),
-        ("lane_wait.p50 <= 1s", "not measured"),
-        ("utilization.simulated.mean <= 100%", "not measured"),
+        ("slo.ratio >= 0%", "not measured: the workload has no `slo:`"),
+        ("lane_wait.p50 <= 1s", "not measured: no lane of a closed loop had to wait"),
+        (
+            "utilization.simulated.mean <= 100%",
+            "not measured: only a simulated deployment tells it, of full UTC minutes",
+        ),
     ],
 )
 def test_what_was_not_measured_fails_and_says_why(rule, why, tmp_path):
@@ -261,6 +264,14 @@ def test_rules_of_the_option_stand_beside_those_of_the_workload_and_name_the_opt
         (
             {"checks": ("slo.ratio >= 99%",)},
             "--check: `slo.ratio >= 99%`: it would not be measured: the workload has no `slo:`; add one",
+        ),
+        (
+            {"checks": ("ttft.p50 <= 5s",), "overrides": ("stream=false", "checks=[]")},
+            "--check: `ttft.p50 <= 5s`: it would not be measured: the answers are not streamed (`stream: false`); judge e2e",
+        ),
+        (
+            {"checks": ("lane_wait.p50 <= 5s",)},
+            "--check: `lane_wait.p50 <= 5s`: it would not be measured: only a closed loop (--concurrency) has lanes",
         ),
         (
             {"checks": ("cost.per_million_tokens <= 3.5",)},

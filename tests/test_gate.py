@@ -33,6 +33,7 @@ COUNT = 200
 STEP = 60 / COUNT
 BROKEN = record.Aborted(rule="failed.ratio <= 1%", at=20.0, measured=0.5, ci95=(0.4, 0.6), of=100)
 SIMULATED = {"kind": "simulated", "model": "gpt-4.1", "ptu": 20, "type": "global", "simulate": {"seed": 0}}
+NO_SLO = "not measured: the workload has no `slo:`"
 RULE, HELD = "ttft.p95 <= 1s", "ttft.p95: 10%"
 
 
@@ -282,7 +283,7 @@ def test_what_can_not_be_judged_fails_and_says_why(plain):
 
         assert (row["passed"], row["why"]) == (passed, why)
     (row,) = held(plain, made(7), "slo.ratio: 1pt")
-    assert (row["passed"], row["why"]) == (False, "not measured")
+    assert (row["passed"], row["why"]) == (False, NO_SLO)
 
 
 def test_a_change_that_chance_explains_passes_and_it_is_said(plain):
@@ -302,7 +303,7 @@ def test_a_baseline_beside_which_nothing_could_fail_passes_and_it_is_said(plain,
     assert [(row["passed"], row["why"]) for row in rows] == [
         (True, "beside this baseline no value could fail"),
         (True, "beside this baseline no value could fail"),
-        (False, "not measured"),
+        (False, NO_SLO),
         (True, "beside this baseline no value could fail"),
     ]
 

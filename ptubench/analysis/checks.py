@@ -33,6 +33,7 @@ DROP = "drop the rules with --set 'checks=[]'"
 _BY_THE_HOUR = (
     "only a deployment of type standard is billed by token; `compare` and --regression reckon PTUs by the hour"
 )
+_NO_CALLS = f"{names.NOT_MEASURED}: no call was due in the window"
 _LONGEST = 120  # characters of a rule in a message
 _RULE = re.compile(r"\s*([\w.]+)\s*(<=|>=|<|>)\s*([^\s<>=].*?)\s*")
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -157,7 +158,9 @@ def judge(rule: Rule, summary: Mapping[str, Any]) -> dict[str, Any]:
     """
     metrics = summary["metrics"]
     # Without any request every count is 0, and says nothing.
-    measured, ci95, why = _find(rule.metric, metrics) if metrics["requests"]["total"] else (None, None, "not measured")
+    measured, ci95, why = _find(rule.metric, metrics) if metrics["requests"]["total"] else (None, None, _NO_CALLS)
+    if why == names.NOT_MEASURED:
+        why = names.untold(rule.metric, streamed=summary.get("workload", {}).get("stream", True))
     passed = measured is not None and holds(rule, measured)
     return {
         "rule": rule.text,
@@ -299,14 +302,14 @@ def _find(metric: str, metrics: Mapping[str, Any]) -> tuple[float | None, Any, s
     for part in parent.split("."):
         holder = holder.get(part) if isinstance(holder, Mapping) else None
     if not isinstance(holder, Mapping):
-        return None, None, "not measured"
+        return None, None, names.NOT_MEASURED
     if parent in names.OPEN:
         return holder.get(key, 0), None, None
     value = holder.get(key)
     intervals = holder.get("ci95")
     interval = intervals.get(key) if isinstance(intervals, Mapping) else intervals if key == "ratio" else None
     if parent == "cost" and value is None:
-        return None, None, f"not measured: {holder.get('why') or _BY_THE_HOUR}"
+        return None, None, f"{names.NOT_MEASURED}: {holder.get('why') or _BY_THE_HOUR}"
     return value, interval, None if value is not None else missing(holder, key)
 
 
@@ -314,9 +317,9 @@ def missing(holder: Mapping[str, Any], statistic: str) -> str:
     """Why a number is None: of a distribution, or of what has no counts."""
     of, count = holder.get("of"), holder.get("count")
     if of is None or count is None:
-        return "not measured"
+        return names.NOT_MEASURED
     if statistic in holder.get("unanswered", ()) or (of > count > 0 and statistic not in NEEDED):
         return f"unanswered: {of - count:,} of {of:,} requests were never answered"
     if 0 < of < NEEDED.get(statistic, 0):
         return f"withheld: {statistic} needs {NEEDED[statistic]:,} measured calls and there are {of:,}"
-    return "not measured"
+    return names.NOT_MEASURED

@@ -129,6 +129,35 @@ OPEN = {
 }
 """Mappings that hold a count for each name that occurred, and the names that can occur."""
 
+STREAMED = ("ttft.", "ttfo.", "ttft_scheduled.", "tbt.", "tps.", "gap.")
+"""How the paths begin that only streamed answers have a value for."""
+
+NOT_MEASURED = "not measured"
+_SIZE = "it needs model and size of the deployment (--model, --ptu)"
+_UNTOLD = {
+    "slo.": "the workload has no `slo:`",
+    "tpm.per_ptu": _SIZE,
+    "tpm.of_published": _SIZE,
+    "utilization.estimated.mean": _SIZE,
+    "utilization.estimated.": f"{_SIZE} and a full UTC minute in the window",
+    "utilization.simulated.peak_level": "only a simulated deployment tells it",
+    "utilization.simulated.": "only a simulated deployment tells it, of full UTC minutes",
+    "utilization.monitor.": "Azure Monitor told nothing of it (--resource, --monitor)",
+    "lane_wait.": "no lane of a closed loop had to wait",
+    "waited.": "no request was tried again",
+    "retry_after.": "no 429 said how long to wait",
+    "reject.": "no call was answered 429",
+}
+"""Why what begins so has no value in a run that made calls."""
+
+
+def untold(path: str, *, streamed: bool = True) -> str:
+    """That a metric was not measured, and why where that is known; `streamed` says whether answers were asked for as streams."""
+    if not streamed and path.startswith((*STREAMED, "slo.")):
+        return f"{NOT_MEASURED}: the answers were not streamed{', or there is no `slo:`' if path.startswith('slo.') else ''}"
+    why = next((why for begin, why in _UNTOLD.items() if path.startswith(begin)), None)
+    return NOT_MEASURED if why is None else f"{NOT_MEASURED}: {why}"
+
 
 def units() -> dict[str, str]:
     """Every path that a rule may name (those in `OPEN` apart), and its unit."""

@@ -7,7 +7,7 @@ difference that matters to nobody nor one that chance explains closes a gate. Wh
 import math
 from typing import Any
 
-from ptubench.analysis import checks
+from ptubench.analysis import checks, names
 from ptubench.compare.differences import Difference
 from ptubench.compare.side import LATENCIES, RATES
 from ptubench.gate import pooled
@@ -92,7 +92,8 @@ def _value(pool: Pool, name: str) -> tuple[float | None, str | None]:
         return found, None
     distribution, _, statistic = name.rpartition(".")
     # As a rule on the same figure says it.
-    return None, checks.missing(pool.metrics[distribution], statistic) if distribution in LATENCIES else str(found)
+    why = checks.missing(pool.metrics[distribution], statistic) if distribution in LATENCIES else str(found)
+    return None, names.untold(name) if why == names.NOT_MEASURED else why
 
 
 def _incomparable(one: Regression, against: Against) -> str | None:

@@ -212,7 +212,7 @@ def _judged(pool: Pool, more: Sequence[str]) -> list[dict[str, Any]]:
         return [_rule_row(row, []) for row in checks.rows(summaries[0], more)]
     own = dict.fromkeys(text for summary in summaries for text in summary["workload"].get("checks", ()))
     aborted = next(filter(None, (summary["run"]["aborted"] for summary in summaries)), None)
-    joint = {"workload": {"checks": tuple(own)}}
+    joint = {"workload": {**summaries[0]["workload"], "checks": tuple(own)}}
     rows = checks.rows({**joint, "run": {"aborted": aborted}, "metrics": pool.metrics}, more)
     alone = [checks.rows({**joint, "run": {"aborted": None}, "metrics": one["metrics"]}, more) for one in summaries]
     told = [{row["rule"]: row["measured"] for row in of} for of in alone]
