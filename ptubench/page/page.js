@@ -31,7 +31,7 @@
         align: "left", namelength: -1,
         bgcolor: color("--surface"), bordercolor: color("--line-strong"), font: { color: color("--text") },
       },
-      margin: { l: narrow ? 48 : 64, r: narrow ? 12 : 24, t: 44, b: narrow ? 60 : 48, ...(narrow ? {} : own.margin) },
+      margin: { l: narrow ? 48 : 64, r: narrow ? 12 : 24, t: 44, b: narrow ? 76 : 48, ...(narrow ? {} : own.margin) },
       legend: { bgcolor: "rgba(0,0,0,0)", ...own.legend, orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom" },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--muted"), activecolor: color("--text") },
       annotations: (own.annotations ?? []).filter(({ name }) => !(narrow && name === "short-phase")),
@@ -40,9 +40,11 @@
     delete merged.height; // that of its place, but for paper, which is measured only when it is too late
     if (printing) Object.assign(merged, { autosize: false, width: 660, height: (own.height ?? 380) * 0.75 });
     if (badge) {
+      // Below the title of the axis on a phone, where one reaches under the other, and below marks that lean.
+      const below = narrow ? 58 : own.xaxis?.tickangle ? 46 : 30;
       merged.annotations.push({
         text: `<b>${badge}</b>`, name: "badge", showarrow: false, xref: "paper", yref: "paper", x: 1, y: 0,
-        xanchor: "right", yanchor: "top", yshift: narrow ? -40 : -30, font: { size: 11, color: color("--muted") },
+        xanchor: "right", yanchor: "top", yshift: -below, font: { size: 11, color: color("--muted") },
       });
     }
     for (const name of new Set(["xaxis", "yaxis", ...Object.keys(own).filter((key) => /^[xy]axis\d*$/.test(key))])) {

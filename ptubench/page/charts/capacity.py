@@ -66,6 +66,7 @@ def _refused(answer: Mapping[str, Any], steps: Sequence[Row]) -> Chart:
         header=("calls/min", "refused", "95 % low", "95 % high", "calls offered", "outcome", "verdict"),
         rows=[_cells(step) for step in rows],
         note=parts.sentences(
+            _grey_said(answer["result"]),
             "Bars: 95 % intervals of each step; the answer is where the curve through all of them crosses the limit."
             if fit is not None
             else "Bars: 95 % intervals of each step.",
@@ -118,7 +119,10 @@ def _latency(answer: Mapping[str, Any], steps: Sequence[Row]) -> Chart | None:
             (rate, *map(parts.time_cell, row))
             for rate, row in zip(rates, zip(*values.values(), strict=True), strict=True)
         ],
-        note="Of the admitted calls; a percentile is missing where the calls were too few, or where it was never answered.",
+        note=parts.sentences(
+            _grey_said(answer["result"]),
+            "Of the admitted calls; a percentile is missing where the calls were too few, or where it was never answered.",
+        ),
     )
 
 
@@ -234,6 +238,13 @@ def _view(answer: Mapping[str, Any], steps: Sequence[Row]) -> dict[str, Any]:
     if min(rates) >= low and max(rates) <= high:
         return {}
     return {"range": [parts.number(max(min(rates), low) * 0.98), parts.number(min(max(rates), high) * 1.02)]}
+
+
+def _grey_said(result: Row | None) -> str:
+    if result is None:
+        return ""
+    within = "its 95 % interval" if result["by"] == "curve" else "the rates between which it lies"
+    return f"Line and grey: the answer, and {within}."
 
 
 def _answer_said(result: Row | None) -> str:
