@@ -89,7 +89,7 @@ def workload(folder):
 INVALID = 4
 RUNS = {
     "first": (),
-    "zipped": ("--json", "--gzip"),
+    "zipped": ("--json", "--gzip", "--html", "zipped.html"),
 }
 
 
@@ -161,6 +161,13 @@ def test_json_makes_stdout_exactly_one_document_and_gzip_a_smaller_file(folder, 
     assert json.loads(here("report", stored(run), "--format", "json").stdout) == summary
 
 
+def test_a_run_leaves_the_page_that_report_makes_of_it(folder, runs, here):
+    again = here("report", stored(runs["zipped"]), "--html", "again.html")
+
+    assert again.returncode == 0, again.stderr
+    assert (folder / "zipped.html").read_text() == (folder / "again.html").read_text()
+
+
 def test_a_workload_can_be_made_looked_at_and_changed_from_the_command_line(folder, here):
     made = here("init", "mine")
     looked = here(
@@ -199,7 +206,7 @@ def test_a_dry_run_sends_nothing_and_says_it_all(folder, here):
         "calls/min",
         "normalized tokens/min",
         "utilization",
-        "enough for p50, p90, p95, p99",
+        "392 of these calls are due in the window, 1m to 10m, and measured: enough for p50",
     ):
         assert said in looked.stdout
 
@@ -222,6 +229,18 @@ WRONG = [
     (
         ["run", "chat", "--simulate", "gpt-4.1:50", "--probe"],
         "error: --probe: goes with --dry-run only; a run sends its probe call anyway\n",
+    ),
+    (
+        ["run", "chat", "--simulate", "gpt-4.1:50", "--html", "x.html", "--dry-run"],
+        "error: --html: nothing is measured by --dry-run; leave one of them out\n",
+    ),
+    (
+        ["run", "chat", "--simulate", "gpt-4.1:50", "--html", "x.html", "--repeat", "2"],
+        "error: --html: makes the page of one run; without it, and then `ptubench report RUN RUN --html FILE`\n",
+    ),
+    (
+        ["run", "chat", "--simulate", "gpt-4.1:50", "--alias"],
+        "error: --alias: goes with --html only\n",
     ),
     (
         ["run", "chat", "--simulate", "gpt-4.1:50", "--workers", "many"],
@@ -266,6 +285,7 @@ def test_help_names_every_command_and_each_option_has_a_help_text(folder, here):
     helps = {name: here(name, "--help").stdout for name in commands}
 
     assert all(name in here("--help").stdout for name in commands)
+    assert not any("<bool>" in text for text in helps.values())  # a flag takes no value
     assert "assumed" in helps["simulate"]
     assert all(option in helps["run"] for option in ("--dry-run", "--set", "--simulate", "--ca-file", "--workers"))
 

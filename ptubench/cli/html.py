@@ -3,7 +3,7 @@
 # What a command needs is imported when it runs, so that --help is quick.
 # ruff: noqa: PLC0415
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +35,16 @@ def check(page: Path | None, *, alias: bool = False) -> None:
 
     document.check_installed()
     output.check_writable(page, "--html")
+
+
+def of_runs(runs: Sequence[Path], *, alias: bool, force: bool = False) -> str:
+    """The page of run files, compared where there are several."""
+    from ptubench.cli.show import said_later
+    from ptubench.page.runs import of_files
+    from ptubench.ptu import prices
+
+    with said_later() as say:
+        return of_files(runs, prices.shipped(), alias=alias, force=force, say=say)
 
 
 def write(page: Path | None, make: Callable[[], str]) -> None:

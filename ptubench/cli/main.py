@@ -6,14 +6,37 @@ import sys
 from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from ptubench import __version__, inert
 from ptubench.cli import capacity, check, compare, doctor, init, pipelines, report, run, simulate, size
 from ptubench.errors import Exit, PtubenchError
 from ptubench.secret import shown
 
+
+class _Plain:
+    """In whose help a flag takes no value: newer typers write `<bool>` behind it, as if it did."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options, as typer makes them."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False) and param.metavar is None:
+                param.metavar = ""
+        return params
+
+
+class _Group(_Plain, TyperGroup):
+    """`ptubench` itself."""
+
+
+class _Command(_Plain, TyperCommand):
+    """One of its commands."""
+
+
 app = typer.Typer(
     name="ptubench",
+    cls=_Group,
     help="What will a PTU deployment do for your traffic? Calls and tokens a minute, latency, and how often a 429.",
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -64,7 +87,7 @@ _COMMANDS = (
     init.init,
 )
 for _command in _COMMANDS:
-    app.command()(_command)
+    app.command(cls=_Command)(_command)
 
 
 _PIPED = ("ptubench run", "ptubench check")
@@ -91,7 +114,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.argv[1:2] == ["simulate"]:
         simulate.simulate.__signature__ = simulate.signature()  # type: ignore[attr-defined]
-    app.command()(simulate.simulate)
+    app.command(cls=_Command)(simulate.simulate)
     if sys.argv[1:2] in ([name] for name in _COMPLETIONS) and len(sys.argv) > 2:
         # Typer takes the name of a shell only where it can't see which one it is in, and has no other way to say so.
         os.environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"

@@ -107,7 +107,7 @@ def report(
         raise UsageError("--resource, --cloud and --monitor-wait: go with --monitor only")
     if slim is not None:
         _slim(runs[0], slim)
-    pages.write(html, lambda: _page(runs, alias=alias, force=force))
+    pages.write(html, lambda: pages.of_runs(runs, alias=alias, force=force))
     if format_ is not None or (slim is None and html is None):
         _show(runs, format_ or "table", of or "attempts")
 
@@ -181,15 +181,6 @@ def _summary(run: Path, say: Say) -> dict[str, Any]:
 
     say(f"reading {run}")
     return summarize(run)
-
-
-def _page(runs: Sequence[Path], *, alias: bool, force: bool) -> str:
-    """The page of the runs."""
-    from ptubench.page.runs import of_files
-    from ptubench.ptu import prices
-
-    with said_later() as say:
-        return of_files(runs, prices.shipped(), alias=alias, force=force, say=say)
 
 
 def _slim(run: Path, small: Path) -> None:

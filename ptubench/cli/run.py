@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ptubench.cli import completion, options, pipelines
+from ptubench.cli import html as pages
 from ptubench.cli.options import LOAD, OUTPUT, RULES, TARGET, option
 from ptubench.cli.show import print_json, print_view, said_later, show, show_later
 from ptubench.errors import UsageError
@@ -97,6 +98,8 @@ def run(
     as_json: Annotated[
         bool, option("Print the summary as one JSON document instead of tables.", "--json", panel=OUTPUT)
     ] = False,
+    html: pages.Html = None,
+    alias: pages.Alias = False,
     junit: pipelines.Junit = None,
     markdown: pipelines.Markdown = None,
     github: pipelines.Github = False,
@@ -152,6 +155,13 @@ def run(
     with pipelines.asked(junit, markdown, github=github) as places:
         if probe and not dry_run:
             raise UsageError("--probe: goes with --dry-run only; a run sends its probe call anyway")
+        if html is not None and dry_run:
+            raise UsageError("--html: nothing is measured by --dry-run; leave one of them out")
+        if html is not None and repeat > 1:
+            raise UsageError(
+                "--html: makes the page of one run; without it, and then `ptubench report RUN RUN --html FILE`"
+            )
+        pages.check(html, alias=alias)
         prepared = commands.prepare(asked, os.environ)
         for doubt in filter(None, (*prepared.doubts, commands.beyond_this_machine(prepared, os.environ))):
             typer.echo(f"warning: {doubt}", err=True)
@@ -166,10 +176,12 @@ def run(
 
             raise typer.Exit(play.repeat(prepared, places, times=repeat, as_json=as_json, strict=strict))
         else:
-            raise typer.Exit(_run(prepared, places, as_json=as_json, strict=strict))
+            raise typer.Exit(_run(prepared, places, html, alias=alias, as_json=as_json, strict=strict))
 
 
-def _run(prepared: Any, places: pipelines.Places, *, as_json: bool, strict: bool) -> int:
+def _run(
+    prepared: Any, places: pipelines.Places, html: Path | None, *, alias: bool, as_json: bool, strict: bool
+) -> int:
     """One run with its live view; the exit code."""
     from ptubench import commands
     from ptubench.analysis.summary import summarize
@@ -192,6 +204,7 @@ def _run(prepared: Any, places: pipelines.Places, *, as_json: bool, strict: bool
         show(summary, as_json=True)
     document = of_summary(summary, strict=strict)
     places.write(document, [summary])
+    pages.write(html, lambda: pages.of_runs([outcome.file], alias=alias))
     if not as_json and document["exit_code"]:
         print_view("")
         print_view(closing(document))

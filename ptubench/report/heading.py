@@ -41,9 +41,8 @@ def heading(summary: Mapping[str, Any]) -> RenderableType:
     title.append_text(Text.assemble("  ", untrusted(workload.description, "dim", limit=200)))
     title.no_wrap, title.overflow = True, "ellipsis"
     grid = facts()
-    grid.add_row(Text("target"), untrusted(target["url"], limit=150))
-    if target.get("deployment"):
-        grid.add_row(Text("deployment"), untrusted(target["deployment"]))
+    for what, name in _names(target, run).items():
+        grid.add_row(Text(what), untrusted(name, limit=150))
     grid.add_row(Text("model"), _model(target))
     grid.add_row(Text("size"), _size(target))
     if isinstance(target.get("simulate"), Mapping):
@@ -74,6 +73,12 @@ def heading(summary: Mapping[str, Any]) -> RenderableType:
         grid.add_row(Text("checks"), _checks(summary["checks"]))
     first = [] if run["aborted"] is None else [_aborted(run["aborted"])]
     return Group(title, *first, Text(), grid)
+
+
+def _names(target: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, str]:
+    """What the user called the run, and where it went."""
+    found = {"label": run["label"], "target": target["url"] or "–", "deployment": target.get("deployment")}
+    return {what: name for what, name in found.items() if name}
 
 
 def _aborted(found: Mapping[str, Any]) -> Text:
