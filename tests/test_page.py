@@ -223,6 +223,15 @@ def test_of_a_run_that_says_little_the_sentences_are_few_and_whole(tmp_path, lin
         assert "None" not in sentence
 
 
+def test_a_run_of_which_hardly_any_call_was_answered_says_so_in_a_whole_sentence(tmp_path):
+    run = run_file(tmp_path, *runs.steady(40), *(runs.failed(40 + i, 20 + i / 10, "http_500") for i in range(60)))
+
+    assert (
+        "Of the calls that it took, fewer than half ever began to answer (TTFT); fewer than half ever were answered in full (E2E)."
+        in section(run, summary_of(run), name="run", title="run").short
+    )
+
+
 def test_a_verdict_stands_with_its_reasons_and_failed_checks_beside_it(tmp_path):
     run = run_file(tmp_path, *runs.steady(400, taken=50.0), checks=("ttft.p95 <= 1ms",))
     banner = section(run, summary_of(run), name="run", title="run").banner

@@ -50,7 +50,8 @@ def of_repeats(document: Document, *, strict: bool = False, stopped: bool = Fals
     """
     last = document["runs"][-1]
     by_signal = (stopped or last["ended"] in ("stopped", "aborted")) and not last["by_rule"] and last["ended"] != "lost"
-    return document | {"exit_code": int(Exit.STOPPED) if by_signal else exit_code(document, strict=strict)}
+    code = int(Exit.STOPPED) if by_signal else exit_code(document, strict=strict)
+    return document | {"passed": code == Exit.GOOD, "exit_code": code}
 
 
 def exit_code(document: Mapping[str, Any], *, strict: bool = False) -> int:
@@ -182,7 +183,9 @@ def _document(
         "verdict": verdict,
         "passed": passed,
     }
-    return found | {"exit_code": exit_code(found, strict=strict)}
+    code = exit_code(found, strict=strict)
+    # What was not measured as asked has not passed either, however its rules stand.
+    return found | {"passed": code == Exit.GOOD, "exit_code": code}
 
 
 def _run(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -144,7 +144,9 @@ def _within(distribution: Mapping[str, Any], name: str) -> str:
             0, f"{_SHARES[told[0]]} {'began to answer' if begun else 'were answered in full'} within {times[0]}"
         )
     never = [_SHARES[at] for at in _SHARES if at in distribution["unanswered"]]
-    said += [f"fewer than {never[0]} ever {'did' if begun else 'were'}"] if never else []
+    if never:
+        did, all_of_it = ("did", "began to answer") if begun else ("were", "were answered in full")
+        said.append(f"fewer than {never[0]} ever {did if told else all_of_it}")
     return f"{' and '.join(said)} ({name.upper()})" if said else ""
 
 
