@@ -62,13 +62,14 @@ def stored(folder, name, *lines, **of_head):
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """A page of one run, one of two, and one whose every string is hostile."""
+    """A page of one run, one of two, one on a virtual clock, and one whose every string is hostile."""
     folder = tmp_path_factory.mktemp("pages")
     one = stored(folder, "one.jsonl", *LINES, checks=("ttft.p95 <= 1s", "refused.ratio <= 1%"))
     other = stored(folder, "other.jsonl", *runs.steady(ANSWERED, ttft=0.25), run_id="other", label="other")
+    virtual = stored(folder, "virtual.jsonl", *LINES, clock="virtual")
     hostile = load(write(folder / "hostile.jsonl", " ".join(text[:400] for text in HOSTILE)))
     found = {}
-    for name, shown in {"one": [one], "two": [one, other], "hostile": [hostile]}.items():
+    for name, shown in {"one": [one], "two": [one, other], "virtual": [virtual], "hostile": [hostile]}.items():
         found[name] = folder / f"{name}.html"
         found[name].write_text(document.render(page(shown, prices.shipped())))
     return found
@@ -260,3 +261,42 @@ def test_on_a_phone_a_table_that_goes_on_says_so_and_what_a_row_is_of_stays_in_s
         f"{wide}.scrollLeft = 60, {wide}.querySelector('tbody th').getBoundingClientRect().x"
     ) == pytest.approx(tab.run(f"{wide}.getBoundingClientRect().x"), abs=2)
     assert tab.run("document.getElementById('run-1-ttft-over-time').textContent.includes('warm-up')") is False
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_stamp_of_a_chart_hides_no_word_of_its_axis(tab, pages, width):
+    tab.size(width, 800, mobile=width < 600)
+    tab.open(pages["virtual"])
+    hidden = """
+        [...document.querySelectorAll('.plot')].flatMap((plot) => {
+            const box = (element) => element.getBoundingClientRect();
+            const stamps = [...plot.querySelectorAll('.annotation-text')].filter((text) => text.textContent.includes('SIMULATED'));
+            const words = [...plot.querySelectorAll('.xtitle, .xtick text')];
+            return stamps.flatMap((stamp) => words.filter((word) => box(word).right > box(stamp).left
+                && box(word).left < box(stamp).right && box(word).bottom > box(stamp).top && box(word).top < box(stamp).bottom));
+        }).map((word) => word.textContent)
+    """
+
+    assert tab.run("document.querySelectorAll('.plot .annotation-text').length") >= len(figures(pages["virtual"]))
+    assert tab.run(hidden) == []
+
+
+def test_on_a_phone_each_metric_of_a_comparison_has_its_name(tab, pages):
+    tab.size(390, 800, mobile=True)
+    tab.open(pages["two"])
+    axes = {
+        chart["id"]: [name for name, of in chart["figure"]["layout"].items() if of and "categoryarray" in str(of)]
+        for chart in figures(pages["two"])
+    }
+    (place,) = [place for place, named in axes.items() if named]
+    (layout,) = [chart["figure"]["layout"] for chart in figures(pages["two"]) if chart["id"] == place]
+    names = {name for axis in axes[place] for name in layout[axis]["categoryarray"]}
+
+    assert (
+        set(
+            tab.run(
+                f"[...document.querySelectorAll('#{place} .yaxislayer-above text')].map((text) => text.textContent)"
+            )
+        )
+        >= names
+    )

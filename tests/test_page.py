@@ -655,6 +655,19 @@ def test_a_comparison_opens_with_a_handful_of_plain_words_and_what_each_size_cos
     ]
 
 
+def test_of_a_standard_deployment_and_ptus_the_price_of_tokens_is_compared(tmp_path):
+    standard = run_file(tmp_path, *runs.steady(400), target=AZURE | {"ptu": None, "type": "standard"}, label="payg")
+    bought = run_file(tmp_path, *runs.steady(400), target=AZURE | {"ptu": 100}, name="b", run_id="b", label="100")
+    opened = page([standard, bought], prices.shipped()).sections[0]
+    rows = {row[0]: row[1:] for row in opened.first[0].rows}
+
+    # A call is 100 + 20 tokens, at 2 and 8 USD a million; 100 PTU cost 100 / 60 USD a minute, in which 400 of them are answered.
+    assert rows["price of a million tokens"] == ("3.00 USD", "34.7 USD", "worse")
+    assert opened.short[-1].startswith(
+        "A million tokens cost 34.7 USD from B and 3.00 from A (list prices of 2026-11-22; PTUs"
+    )
+
+
 def test_a_run_of_ten_minutes_is_long_with_its_warm_up(tmp_path):
     ten = {"duration": 600, "warmup": 60, "window": (60.0, 600.0)}
     of_ten = runs.write(tmp_path / "ten", runs.head(**ten), *runs.steady(400, start=60.0), runs.end(load_end=600.0))

@@ -52,7 +52,10 @@ def comparison(
         short=[
             sentence
             for number in range(1, len(runs))
-            for sentence in (_differs(compared, summaries, number), _price(summaries, number, prices))
+            for sentence in (
+                _differs(compared, summaries, number),
+                _price(summaries, number, prices) or _price_of_tokens(compared, number, prices),
+            )
             if sentence
         ],
         listings=[Listing(title="What differs besides the figures", items=differing)] if differing else [],
@@ -114,6 +117,23 @@ def _price(summaries: Sequence[Summary], number: int, prices: Prices) -> str:
     )
 
 
+def _price_of_tokens(compared: Compared, number: int, prices: Prices) -> str:
+    """The same of deployments of which not all are paid by the hour."""
+    base, other = (number_text(value) for value in _costs(compared, number))
+    if "–" in (base, other):
+        return ""
+    return (
+        f"A million tokens cost {other} {prices.currency} from {_letter(number)} and {base} from A ({prices.called} of "
+        f"{prices.dated.isoformat()}; PTUs by the hour, as full as they were in the window)."
+    )
+
+
+def _costs(compared: Compared, number: int) -> tuple[float | None, float | None]:
+    """What a million tokens cost from the baseline and from another run."""
+    base, other = _rows(compared, number)["cost.per_million_tokens"]["values"]
+    return base, other
+
+
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
@@ -121,6 +141,9 @@ def _headline(names: Sequence[str], summaries: Sequence[Summary], compared: Comp
     """The handful of figures that are read first, in plain words; of two runs also which is better."""
     first = first_read(summaries[0])
     told = [_told(summary, first, prices) for summary in summaries]
+    costs = [_costs(compared, 1)[0], *(_costs(compared, number)[1] for number in range(1, len(summaries)))]
+    for one, cost in zip(told, costs, strict=True):
+        one[_PER_MILLION] = "–" if cost is None else f"{number_text(cost)} {prices.currency}"
     labels = [label for label in told[0] if any(one[label] != "–" for one in told)]
     words = _rows(compared, 1) if len(summaries) == 2 else {}
     of = _LABELS | _latencies(first)
@@ -140,10 +163,12 @@ def _headline(names: Sequence[str], summaries: Sequence[Summary], compared: Comp
     )
 
 
+_PER_MILLION = "price of a million tokens"
 _LABELS = {
     "calls a minute that it took": "rpm.admitted",
     "refused": "refused.ratio",
     "failed": "failed.ratio",
+    _PER_MILLION: "cost.per_million_tokens",
 }
 """Which rows of the headline figures a comparison judges, by the metric; latencies come with `_latencies`."""
 

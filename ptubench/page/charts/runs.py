@@ -125,6 +125,7 @@ def _names(of: Sequence[Mapping[str, Any]], *, anchor: str, domain: tuple[float,
         "categoryorder": "array",
         "categoryarray": [row["name"] for row in reversed(of)],
         "range": [-0.6, len(of) - 0.4],
+        "dtick": 1,  # each of them, also on a phone
         "automargin": True,
         "tickfont": {"size": 11},
     }
