@@ -72,6 +72,8 @@ NO_RULE = " is not a rule; write a metric, one of < <= > >=, and a value, such a
         ("p95 <= 1s", ": unknown metric `p95`; did you mean `ttft.p95`?"),
         ("ttft <= 1s", ": unknown metric `ttft`; did you mean `ttft.p95`?"),
         ("refused <= 1%", ": unknown metric `refused`; did you mean `refused.ratio`?"),
+        ("latency.p99 <= 1s", ": unknown metric `latency.p99`; did you mean `e2e.p99`?"),
+        ("error_rate <= 1%", ": unknown metric `error_rate`; did you mean `failed.ratio`?"),
         ("refused.ratio <= 120%", ": no share is above 100 %, so it could not fail; write a lower limit"),
         ("slo.ratio >= 150%", ": no share could pass; write a limit from 0% to 100%"),
         ("failed.ratio > 100%", ": no share could pass; write a limit from 0% to 100%"),

@@ -328,6 +328,14 @@ def test_percentiles_of_repeats_are_of_all_their_requests_and_counts_add_up(plai
     assert found["in_flight"]["max"] == max(one.summary["metrics"]["in_flight"]["max"] for one in sides)
 
 
+def test_repeats_at_different_sizes_count_each_by_its_own_size_and_price(plain):
+    pool = Pool((plain, made(2, target=SIMULATED | {"ptu": 100}, refused=20)))  # as --force lets them be
+    per_ptu, tokens = ([float(one.value(name)) for one in pool.sides] for name in ("tpm.per_ptu", "tpm.total"))
+
+    assert pool.value("tpm.per_ptu") == pytest.approx(np.mean(per_ptu))
+    assert pool.value("cost.per_million_tokens") == pytest.approx((20 + 100) / 60 / sum(tokens) * 1e6)
+
+
 def test_repeats_of_one_and_the_same_run_have_its_numbers(plain):
     alone, found = plain.summary["metrics"], Pool((plain, plain, plain)).metrics
 

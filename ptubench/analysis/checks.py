@@ -282,7 +282,11 @@ def _unit(metric: str, where: str, text: str) -> str:
 
 def nearest(metric: str, known: Sequence[str]) -> str | None:
     """Which of the known paths was probably meant; None if none is near."""
-    word = metric.lower()
+    first, dot, rest = metric.lower().partition(".")
+    ours = names.OTHERS.get(first, first)
+    if "." in ours and ours in known:
+        return ours
+    word = f"{ours}{dot}{rest}"
     # A percentile of nothing, and nothing but a distribution.
     meant = [path for path in (word, f"ttft.{word}", f"{word}.p95") if path in known]
     if meant:

@@ -129,6 +129,23 @@ OPEN = {
 }
 """Mappings that hold a count for each name that occurred, and the names that can occur."""
 
+OTHERS = {
+    "latency": "e2e",
+    "http_req_duration": "e2e",
+    "tpot": "tbt",
+    "itl": "gap",
+    "errors": "failed.ratio",
+    "error_rate": "failed.ratio",
+    "throttle_rate": "throttled.ratio",
+    "http_req_failed": "failed.ratio",
+    "rps": "rpm.completed",
+    "qps": "rpm.completed",
+    "throughput": "rpm.completed",
+    "tokens_per_second": "tps",
+    "goodput": "slo.ratio",
+}
+"""Words of other tools, and ours."""
+
 STREAMED = ("ttft.", "ttfo.", "ttft_scheduled.", "tbt.", "tps.", "gap.")
 """How the paths begin that only streamed answers have a value for."""
 

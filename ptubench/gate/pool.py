@@ -51,7 +51,7 @@ class Pool:
             return missing[0]
         if name in SHARES:
             return float(self.hits(name).mean())
-        return float(RATES[name](self.sides[0], self._mean([side.rates for side in self.sides])))
+        return float(self._rate(name, [side.rates for side in self.sides]))
 
     def by_run(self, name: str) -> list[float | None]:
         """The same of each run; None where there is none, or it was never answered."""
@@ -75,7 +75,7 @@ class Pool:
             return differences.shares(self.hits(name), self._joined(draws))
         rates = [side.drawn_rates(draw) for side, draw in zip(self.sides, draws, strict=True)]
         with np.errstate(divide="ignore", invalid="ignore"):
-            found: Floats = np.asarray(RATES[name](self.sides[0], self._mean(rates)), dtype=np.float64)
+            found: Floats = np.asarray(self._rate(name, rates), dtype=np.float64)
         return np.broadcast_to(found, len(draws[0].blocks.weights))
 
     def lacks(self, name: str) -> str | None:
@@ -85,14 +85,20 @@ class Pool:
             return f"{own:,} of {offered:,} calls, the diverted and spilled left out"
         return None
 
-    def _mean(self, rates: Sequence[Rates]) -> Rates:
-        """Rates over the windows of all runs."""
-        if len(rates) == 1:
-            return rates[0]
+    def _rate(self, name: str, rates: Sequence[Rates]) -> Any:
+        """A rate over the windows of all runs, each by its own size and price: `--force` lets these differ."""
+        of_each = list(zip(self.sides, rates, strict=True))
+        if name != "cost.per_million_tokens" or len(of_each) == 1:
+            return self._mean([RATES[name](side, of) for side, of in of_each])
+        tokens = self._mean([of.total for of in rates])
+        return self._mean([RATES[name](side, of) * of.total for side, of in of_each]) / tokens
+
+    def _mean(self, values: Sequence[Any]) -> Any:
+        """One value of each run, or of each of its resamples, over the windows of all."""
+        if len(values) == 1:
+            return values[0]
         weights = [side.window[1] - side.window[0] for side in self.sides]
-        total = sum(weights) or 1.0
-        parts = zip(*rates, strict=True)
-        return Rates(*(sum(w * of for w, of in zip(weights, part, strict=True)) / total for part in parts))
+        return sum(weight * of for weight, of in zip(weights, values, strict=True)) / (sum(weights) or 1.0)
 
     def _joined(self, draws: Sequence[Draw]) -> Draw:
         """The draws of all runs as one, over their requests one run after another."""
