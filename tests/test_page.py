@@ -26,7 +26,7 @@ from ptubench.page.run import section, tiles
 from ptubench.page.runs import of_files, page
 from ptubench.page.tables import tables
 from ptubench.ptu import prices
-from ptubench.record import Monitor, Resource, Series
+from ptubench.record import Aborted, Monitor, Resource, Series
 from ptubench.report.text import sheet
 from ptubench.sim import options as sim
 from ptubench.target.model import TargetOptions, describe
@@ -240,6 +240,28 @@ def test_a_verdict_stands_with_its_reasons_and_failed_checks_beside_it(tmp_path)
     assert banner.text == "Do not use the figures of this run. 1 of 1 checks failed."
     assert banner.reasons
     assert banner.tone == "bad"
+
+
+@pytest.mark.parametrize(
+    ("last", "first"),
+    [
+        (runs.end(ended="stopped"), "Stopped by a signal: partial. "),
+        (
+            runs.end(
+                ended="aborted",
+                aborted=Aborted(rule="failed.ratio <= 1%", at=20.0, measured=0.5, ci95=(0.4, 0.6), of=100),
+            ),
+            "Aborted: `failed.ratio <= 1%` is clearly broken at 20s: 50.0 % of 100 requests, ",
+        ),
+    ],
+)
+def test_of_a_run_that_ended_early_the_verdict_says_so_first(tmp_path, last, first):
+    path = runs.write(tmp_path / "early.jsonl", runs.head(), *runs.steady(400), last)
+    run = load(path)
+    banner = section(run, summary_of(run), name="run", title="run").banner
+
+    assert banner.text.startswith(first)
+    assert banner.tone == "warn"
 
 
 @pytest.mark.parametrize("kind", ["real", "simulated"])

@@ -19,6 +19,7 @@ from ptubench.page.short import in_short, terms
 from ptubench.page.tables import tables
 from ptubench.ptu.prices import Prices, shipped
 from ptubench.report import table
+from ptubench.report.heading import ENDED
 from ptubench.report.latency import cell, in_unit
 from ptubench.report.text import clean
 from ptubench.units import number_text, share_text
@@ -67,6 +68,9 @@ def banner(summary: Summary) -> Banner:
     text, tone = _VERDICTS.get(validity["verdict"], ("", "bad"))
     if summary["run"]["clock"] == "virtual" and validity["verdict"] == "valid":
         text = _VIRTUAL
+    early = _early(summary["run"])
+    if early:
+        text, tone = f"{early} {text}", "warn" if tone == "good" else tone
     failed = sum(not row["passed"] for row in rows)
     if failed:
         text += f" {failed} of {len(rows)} checks failed."
@@ -75,6 +79,14 @@ def banner(summary: Summary) -> Banner:
         text += f" All {len(rows)} checks passed." if len(rows) > 1 else " The check passed."
     reasons = sentences(reason["text"] for reason in validity["reasons"])
     return Banner(word=str(validity["verdict"]).upper(), text=text, tone=tone, reasons=reasons)
+
+
+def _early(run: Mapping[str, Any]) -> str:
+    """That a run did not reach its end, and why, which is the first thing to know of it; empty if it did."""
+    if run["aborted"] is not None:
+        return f"Aborted: {clean(run['aborted']['text'], 300)}."
+    ended = ENDED.get(run["ended"])
+    return "" if ended is None else f"{ended[0].upper()}{ended[1:]}."
 
 
 def tiles(summary: Summary) -> Sequence[Tile]:

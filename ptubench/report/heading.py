@@ -24,13 +24,14 @@ _VERDICTS = {
     "invalid": "do not use the numbers",
 }
 _SIMULATED = "all of it was simulated: there is no client whose delays could be in the numbers"
-_ENDED = {
+ENDED = {
     "stopped": "stopped by a signal: partial",
     "aborted": "stopped at once by a second signal: partial",
     "by_rule": "aborted by a rule: partial",
     "lost": "a worker or the output was lost: partial",
     "killed": "the run was killed: partial",
 }
+"""What is said of a run that did not reach its end."""
 
 
 def heading(summary: Mapping[str, Any]) -> RenderableType:
@@ -120,8 +121,8 @@ def _window(run: Mapping[str, Any]) -> Text:
     window = Text(f"{start} to {end} of {whole}, begun ")
     window.append_text(untrusted(run["started_at"][:19].replace("T", " "))).append(" UTC")
     ended = "by_rule" if run["aborted"] else run["ended"]
-    if ended in _ENDED:
-        window.append(f"  {_ENDED[ended]}", style="bold red")
+    if ended in ENDED:
+        window.append(f"  {ENDED[ended]}", style="bold red")
     return window
 
 
