@@ -134,6 +134,8 @@ def test_calls_add_up_to_the_summarys():
     assert told == {"answered": 400, "429": 40, "failed": 7, "cut off": 3, "dropped, never sent": 11}
     column = chart.header.index("offered")
     assert sum(row[column] for row in chart.rows) == sum(row["offered"] for row in summary["timeline"]) == 461
+    assert chart.description.startswith("461 calls offered over 1m10s, ")  # the load; what follows is the drain
+    assert summary["timeline"][-1]["t_s"] + summary["timeline"][-1]["width_s"] > 70
 
 
 def test_without_a_429_the_legend_says_so():

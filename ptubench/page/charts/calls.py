@@ -45,7 +45,7 @@ def calls(run: Run, requests: Requests, *, clock: Clock, window: tuple[float, fl
     return Chart(
         name="calls",
         title="Calls over time",
-        description=_said(found, len(requests), finished),
+        description=_said(found, len(requests), window[1]),
         figure=parts.figure(
             [*(_bars(edges, clock, *one) for one in stack), *(_levels(edges, clock, *one) for one in over)],
             xaxis=clock.axis(0.0, finished),
@@ -76,10 +76,10 @@ def _levels(edges: Floats, clock: Clock, look: Look, counts: Ints, dash: str) ->
     return drawn | {"customdata": [*counts.tolist(), int(counts[-1])]}
 
 
-def _said(found: series.Calls, offered: int, finished: float) -> str:
+def _said(found: series.Calls, offered: int, load_end: float) -> str:
     refused = int(found.sent["throttled"].sum())
     answered = f"{parts.count_text(refused, 'attempt')} answered 429" if refused else "no 429"
     return (
-        f"{parts.count_text(offered)} offered over {duration_text(round(finished))}, {answered}; calls per minute by what became "
+        f"{parts.count_text(offered)} offered over {duration_text(round(load_end))}, {answered}; calls per minute by what became "
         f"of them, in steps of {duration_text(found.width)}."
     )
