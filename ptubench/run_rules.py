@@ -15,7 +15,7 @@ from ptubench.record import Aborted, Line
 from ptubench.secret import shown
 from ptubench.target.model import Target
 from ptubench.units import duration_text
-from ptubench.workload.model import ClosedLoop, Workload
+from ptubench.workload.model import ClosedLoop, OpenLoop, Trace, Workload
 
 _SIZE = "say what the deployment is, with --model and --ptu"
 _NO_PTU = "a Standard deployment has no PTU, and so none of it"
@@ -45,16 +45,18 @@ class Rules:
         fixed = workload.warmup_rule == "fixed"
         begin = workload.warmup if fixed else 0.0  # where the window begins by another rule, it may hold fewer
         expected = plan.in_window(begin, workload.duration)
-        each = f" in each of {runs} runs" if runs > 1 else ""
-        window = f"{duration_text(begin)} to {duration_text(workload.duration)}"
-        of = f": of {plan.count or 0:,} calls{each} those due in the window, {window}"
+        of, each = (f" in {runs} runs", " in each") if runs > 1 else ("", "")
+        if fixed and expected != plan.count:
+            window = f"{duration_text(begin)} to {duration_text(workload.duration)}"
+            of += f": of {plan.count or 0:,} calls{each} those due in the window, {window}"
         for number, rule in enumerate(self.checks):
             own = number < self.own
             fault = checks.unsupported(
                 rule,
                 None if expected is None else expected * runs,
                 how="will measure about" if fixed else "will measure at most",
-                of=of if fixed else each,
+                of=of,
+                knob=_knob(workload),
                 drop=checks.DROP if own else "leave the option out",
             )
             if fault:
@@ -114,9 +116,20 @@ class Rules:
         return tuple(
             filter(
                 None,
-                (checks.unsupported(rule, guess, how="may measure about", knob="concurrency") for rule in self.checks),
+                (
+                    checks.unsupported(rule, guess, how="may measure about", knob="the duration or the concurrency")
+                    for rule in self.checks
+                ),
             )
         )
+
+
+def _knob(workload: Workload) -> str:
+    """What makes more calls of a load whose number is known."""
+    if isinstance(workload.load, Trace):
+        return "the part of the trace"
+    stages = isinstance(workload.load, OpenLoop) and len(workload.load.stages) > 1
+    return "the times or the rates of the stages" if stages else "the duration or the rate"
 
 
 def read(workload: Workload, where: str, *, checks_: Sequence[str], aborts: Sequence[str]) -> Rules:

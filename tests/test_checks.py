@@ -312,9 +312,16 @@ def test_rules_of_the_option_stand_beside_those_of_the_workload_and_name_the_opt
         (
             {"checks": ("ttft.p999 <= 1s",), "repeat": 2},
             (
-                "--check: `ttft.p999 <= 1s`: ttft.p999 needs 3,688 measured calls; this workload will measure about 784: "
-                "of 440 calls in each of 2 runs those due in the window, 1m to 10m; "
+                "--check: `ttft.p999 <= 1s`: ttft.p999 needs 3,688 measured calls; this workload will measure about 784 in 2 runs: "
+                "of 440 calls in each those due in the window, 1m to 10m; "
                 "make the duration or the rate 4.8 times larger"
+            ),
+        ),
+        (
+            {"checks": ("ttft.p999 <= 1s",), "repeat": 2, "warmup": "0s"},
+            (
+                "--check: `ttft.p999 <= 1s`: ttft.p999 needs 3,688 measured calls; this workload will measure about 880 in 2 runs; "
+                "make the duration or the rate 4.2 times larger"
             ),
         ),
         (
@@ -328,6 +335,20 @@ def test_a_bad_rule_of_an_option_is_said_before_anything_is_sent(changed, fault)
         prepared(**changed)
 
     assert str(caught.value).startswith(fault)
+
+
+def test_of_stages_and_traces_it_is_said_what_makes_more_calls(tmp_path):
+    (tmp_path / "trace.csv").write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.68,374,44\n")
+    loads = {
+        "the times or the rates of the stages": "stages: [{rate: 10/min, for: 30s}, {rate: 20/min, for: 30s}]",
+        "the part of the trace": "trace: {file: trace.csv}",
+    }
+    for more, load in loads.items():
+        path = tmp_path / "workload.yaml"
+        sizes = "" if "trace" in load else "prompt_tokens: 100\ncompletion_tokens: 20\n"
+        path.write_text(f"name: own\noutput_limit: 50\n{sizes}load:\n  {load}\nwarmup: 0s\nchecks: [ttft.p95 <= 1s]\n")
+        with pytest.raises(UsageError, match=f"make {more} [0-9.]+ times larger"):
+            commands.prepare(commands.RunOptions(workload=str(path), target=TargetOptions(simulate="gpt-4.1:50")), {})
 
 
 def test_rules_that_can_hold_together_and_are_measured_are_accepted():

@@ -234,7 +234,7 @@ def unsupported(
     *,
     how: str = "will measure about",
     of: str = "",
-    knob: str = "rate",
+    knob: str = "the duration or the rate",
     drop: str = DROP,
 ) -> str | None:
     """A sentence if the planned sample can't support the rule; None if it can, or if that can't be told.
@@ -244,7 +244,7 @@ def unsupported(
         expected: requests that the window will hold; None where the plan does not tell (a closed loop).
         how: how surely so many.
         of: which of all that are sent these are, where that is known.
-        knob: what makes more of them, beside the duration.
+        knob: what makes more of them.
         drop: how the user leaves the rule out.
     """
     name = rule.metric.rpartition(".")[0]
@@ -256,7 +256,7 @@ def unsupported(
     times = f"{math.ceil(10 * needed / expected) / 10:g} times " if expected else ""
     return (
         f"`{rule.text}`: {rule.metric} needs {needed:,} measured calls; this workload {how} {expected:,}{of}; "
-        f"make the duration or the {knob} {times}larger{lower}, or {drop}"
+        f"make {knob} {times}larger{lower}, or {drop}"
     )
 
 
