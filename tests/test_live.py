@@ -5,8 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
+import runs
 from goldens import golden, shown
-from ptubench.engine.progress import Progress, Second
+from ptubench.engine.account import Account
+from ptubench.engine.progress import Progress, Second, before
 from ptubench.report import live
 
 
@@ -17,7 +19,7 @@ def progress(**changes: object):
     seen.history.extend(
         Second(t=t, sent=20, ok=15 if t >= 10 else 20, throttled=5 if t >= 10 else 0) for t in range(21)
     )
-    seen.recent_ttft.extend([0.1, 0.102, 0.3])
+    seen.recent["ttft"].extend([0.1, 0.102, 0.3])
     for name, value in changes.items():
         setattr(seen, name, value)
     return seen
@@ -44,6 +46,13 @@ def test_a_line_tells_time_rates_and_losses():
     )
 
 
+def test_answers_that_are_not_streamed_have_no_first_content_to_tell():
+    account = Account(before(runs.head(stream=False).workload, planned=1))
+    account.add(runs.ok(0, 1.0, e2e=0.7, first_content=None, first_output=None, last_content=None))
+
+    assert "; e2e p50 700 ms" in live.line(progress(recent=account.progress.recent, headline=account.progress.headline))
+
+
 def test_what_was_spilled_stands_beside_the_429s_that_it_hides():
     seen = progress(spilled=1234)
 
@@ -64,7 +73,7 @@ def test_a_line_begins_with_the_phase_and_what_is_left(changes, begin):
 
 
 def test_a_line_is_plain_ascii_in_any_state():
-    states = [progress(), Progress(duration=30, warmup=3, drain=60, planned=None), progress(recent_ttft=[1e-5])]
+    states = [progress(), Progress(duration=30, warmup=3, drain=60, planned=None), progress(recent={"ttft": [1e-5]})]
 
     assert all(live.line(state).isascii() for state in states)
 

@@ -308,6 +308,6 @@ def test_what_the_parent_keeps_of_a_long_run_does_not_grow_with_it():
             account.add(line)
             shares.add(line)
         progress = account.progress
-        return [len(of) for of in (progress.history, progress.recent_ttft, progress.failures, shares._lanes)]
+        return [len(of) for of in (progress.history, progress.recent["ttft"], progress.failures, shares._lanes)]
 
     assert size_after(0, 1000) == size_after(1000, 5000)

@@ -216,7 +216,7 @@ def test_the_live_view_counts_what_was_spilled_apart():
     account.add(runs.ok(1, 1.0, ttft=0.8, headers={SPILLED: "chat-ptu"}))
 
     assert (progress.ok, progress.spilled) == (2, 1)
-    assert list(progress.recent_ttft) == pytest.approx([0.2])
+    assert list(progress.recent["ttft"]) == pytest.approx([0.2])
 
 
 def test_gaps_are_of_the_targets_own_streams(spilling):

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 import running
 from ptubench.analysis.causes import CAUSES, cause
+from ptubench.errors import UsageError
 from ptubench.ptu import catalogue, prices
 from ptubench.record import THROTTLED_IN_BAND
 from ptubench.sim.deployment import Admitted, Call, Deployment, Refused
@@ -240,6 +241,18 @@ def test_a_quota_counts_every_token_alike():
     assert sim.remaining(0) == 0
     assert isinstance(sim.offer(0, Call(prompt=1)), Refused)
     assert sim.remaining(30) == 490
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("gpt-4.1:50,demand=20%", "high demand refuses calls of a standard deployment only"),
+        ("gpt-4.1:50,type=standard,spill=gpt-4.1:100", "only a PTU deployment spills"),
+    ],
+)
+def test_what_only_one_kind_of_deployment_does_is_refused_of_the_other(text, says):
+    with pytest.raises(UsageError, match=says):
+        parse(text)
 
 
 def test_high_demand_is_refused_although_the_quota_has_room():

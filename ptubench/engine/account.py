@@ -49,12 +49,13 @@ class Account:
             setattr(second, outcome, getattr(second, outcome) + 1)
         progress.prompt_tokens += attempt.prompt_tokens or 0
         progress.completion_tokens += attempt.completion_tokens or 0
-        if attempt.first_content is not None and attempt.sent is not None and not (attempt.diverted or spilled):
-            progress.recent_ttft.append(attempt.first_content - attempt.sent)
-            if attempt.first_output is not None:
-                progress.recent_ttfo.append(attempt.first_output - attempt.sent)
-            if attempt.reasoning_tokens or catalogue.reasons(attempt.model or ""):
-                progress.reasoning = True
+        if outcome == "ok" and attempt.sent is not None and not (attempt.diverted or spilled):
+            ends = (attempt.first_content, attempt.first_output, attempt.last_content or attempt.end)
+            for recent, end in zip(progress.recent.values(), ends, strict=True):
+                if end is not None:
+                    recent.append(end - attempt.sent)
+            if progress.headline == "ttft" and (attempt.reasoning_tokens or catalogue.reasons(attempt.model or "")):
+                progress.headline = "ttfo"
         if attempt.failure is not None:
             progress.failures[attempt.failure] = progress.failures.get(attempt.failure, 0) + 1
 

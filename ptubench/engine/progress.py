@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from ptubench.workload.model import Workload
 
+LATENCIES = ("ttft", "ttfo", "e2e")
+
 
 @dataclass(slots=True)
 class Second:
@@ -47,12 +49,10 @@ class Progress:
     completion_tokens: int = 0
     history: deque[Second] = field(default_factory=lambda: deque(maxlen=60))
     """The last minute, oldest first."""
-    recent_ttft: deque[float] = field(default_factory=lambda: deque(maxlen=200))
-    """TTFT of the last answers; not for the report, which reads the file."""
-    recent_ttfo: deque[float] = field(default_factory=lambda: deque(maxlen=200))
-    """Time to the first output that is not reasoning, of the same."""
-    reasoning: bool = False
-    """The answers come from a model that reasons: of the two the latter is read first."""
+    recent: dict[str, deque[float]] = field(default_factory=lambda: {name: deque(maxlen=200) for name in LATENCIES})
+    """Latencies of the last answers; not for the report, which reads the file."""
+    headline: str = "ttft"
+    """Which of them is read first: of a model that reasons `ttfo`, of answers that are not streamed `e2e`."""
     failures: dict[str, int] = field(default_factory=dict)
     """By kind."""
 
@@ -65,4 +65,5 @@ def before(workload: Workload, planned: int | None) -> Progress:
         drain=workload.drain,
         planned=planned,
         phase="probing",
+        headline="ttft" if workload.stream else "e2e",
     )

@@ -198,7 +198,8 @@ def _history(progress: Progress) -> tuple[str, str]:
 
 def _latency(progress: Progress) -> tuple[str, str, int]:
     """The latency that is read first: its name, the median of the last answers' and their number."""
-    name, recent = ("ttfo", progress.recent_ttfo) if progress.reasoning else ("ttft", progress.recent_ttft)
+    name = progress.headline
+    recent = progress.recent[name]
     return name, seconds_text(median(recent) if recent else None), len(recent)
 
 

@@ -224,6 +224,8 @@ def from_mapping(values: Mapping[str, Any], *, where: str = "target.simulate") -
         raise UsageError(
             f"{where}: `demand`: high demand refuses calls of a standard deployment only; say type=standard too"
         )
+    if options.spill and options.type == "standard":
+        raise UsageError(f"{where}: `spill`: only a PTU deployment spills to a standard one; leave one of them out")
     _ = options.second  # raises what is wrong with `spill`
     return options
 
