@@ -56,7 +56,7 @@ def sized(tmp_path):
 def peak(load, seed):
     """The busiest minute of one draw."""
     plan = make_plan(msgspec.structs.replace(load, seed=seed))
-    return float(demand.minutes(plan)[0].normalized(ONE).max())
+    return float(demand.minutes(plan)[0].peak.normalized(ONE).max())
 
 
 # --- draws ------------------------------------------------------------------------------------------------------------
@@ -83,6 +83,16 @@ def test_a_load_of_many_calls_is_drawn_less_often(rate, count):
 
 def test_calls_that_come_evenly_with_one_size_are_not_drawn():
     assert draws(workload(load={"rate": "45/min", "arrivals": "constant"}), ONE) is None
+
+
+@pytest.mark.parametrize(("before", "said"), [("150s", True), ("120s", False)])
+def test_a_peak_that_two_minutes_share_is_said(sized, before, said):
+    stages = f"[{{rate: 12/min, for: {before}}}, {{rate: 120/min, for: 60s}}, {{rate: 12/min, for: 2m}}]"
+    text = f"name: peak\nprompt_tokens: 1000\ncompletion_tokens: 200\nload: {{stages: {stages}, arrivals: constant}}\n"
+
+    found = sized(text, simulation=False)
+
+    assert any("across two" in note for note in found["notes"]) is said
 
 
 def test_sizes_with_a_spread_are_drawn_though_calls_come_evenly():

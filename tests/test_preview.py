@@ -3,9 +3,12 @@
 import json
 
 import msgspec
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ptubench.load.plan import make_plan
+from ptubench.load.plan import Plan, make_plan
 from ptubench.load.preview import preview
 from ptubench.ptu import prices
 from ptubench.ptu.capacity import Capacity
@@ -78,6 +81,29 @@ def test_the_busiest_minute_is_found():
     offered = shown(load=OpenLoop(stages=stages, arrivals="constant"))["offered"]
 
     assert (offered["rpm_peak_minute"], offered["peak_minute"]) == (120.0, 3)
+
+
+def test_a_load_that_ends_within_a_minute_has_its_last_full_one_too():
+    """Ten seconds at the end are no minute: the quiet part before them belongs to it."""
+    stages = (Stage(value=0.5, seconds=60), Stage(value=3.0, seconds=10))
+
+    offered = shown(load=OpenLoop(stages=stages, arrivals="constant"), duration=70.0)["offered"]
+
+    assert offered["rpm_mean"] == pytest.approx(60 / 70 * 60)
+    assert (offered["rpm_peak_minute"], offered["peak_minute"]) == (25 + 30, 1)
+
+
+@given(due=st.lists(st.floats(0, 200, exclude_max=True), min_size=1), duration=st.floats(200, 300))
+def test_full_minutes_are_the_clocks_and_the_last_sixty_seconds(due, duration):
+    workload = Workload(name="test", classes=(PLAIN,), load=ClosedLoop(concurrency=1), duration=duration, warmup=0.0)
+    plan = Plan(workload, offsets=np.sort(due), trace=None, lines=())
+    begins = [*range(0, int(np.ceil(duration - 60)), 60), duration - 60]
+
+    sums = plan.whole_minutes(np.ones(len(due)))
+
+    assert sums.tolist() == [sum(begin <= at < begin + 60 for at in due) for begin in begins]
+    assert sums.max() <= plan.any_minute(np.ones(len(due))).max()
+    assert plan.per_minute(np.ones(len(due))).sum() == len(due)
 
 
 def test_a_run_under_a_minute_is_scaled_to_one():

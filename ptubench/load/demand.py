@@ -1,14 +1,17 @@
 """What a plan asks for, minute by minute: the numbers that the published sizing formula goes by.
 
-Minutes are counted from the start of the load. Nothing here was measured.
+Minutes are counted from the start of the load; where its end is no full one, its last 60 seconds are judged as one too. Nothing
+here was measured.
 """
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ptubench.errors import UsageError
-from ptubench.load.plan import Plan
+from ptubench.load.plan import Floats, Plan
 from ptubench.ptu.sizing import Demand
 
 
@@ -44,15 +47,24 @@ def demand(plan: Plan, *, prompt_limit: int | None = None) -> tuple[Demand, int]
 
 def minutes(plan: Plan, *, prompt_limit: int | None = None) -> tuple[Demand, int]:
     """The same of any draw, also of one without calls; NaN where tokens are not known."""
+    amounts = _amounts(plan, prompt_limit)
+    found = replace(_summed(plan, plan.per_minute, amounts), judged=_summed(plan, plan.whole_minutes, amounts))
+    return found, int((amounts[0] == 0).sum())
+
+
+def sliding(plan: Plan, *, prompt_limit: int | None = None) -> Demand:
+    """The same over the 60 seconds from each call on, which know nothing of full minutes."""
+    return _summed(plan, plan.any_minute, _amounts(plan, prompt_limit))
+
+
+def _amounts(plan: Plan, prompt_limit: int | None) -> list[Floats]:
+    """1 or, for a prompt that is too long, 0; prompt, cached and completion tokens: of each call."""
     tokens = plan.whole("prompt", "cached", "completion")
     kept = ~(tokens["prompt"] > (math.inf if prompt_limit is None else prompt_limit))  # NaN stays
-    prompt, cached, completion = (plan.per_minute(np.where(kept, column, 0.0)) for column in tokens.values())
+    return [kept.astype(float), *(np.where(kept, column, 0.0) for column in tokens.values())]
+
+
+def _summed(plan: Plan, over: Callable[[Floats], Floats], amounts: Sequence[Floats]) -> Demand:
+    calls, prompt, cached, completion = map(over, amounts)
     duration = max(1.0, plan.workload.duration / 60)
-    found = Demand(
-        calls=plan.per_minute(kept.astype(float)),
-        prompt=prompt,
-        cached=cached,
-        completion=completion,
-        minutes=duration,
-    )
-    return found, int((~kept).sum())
+    return Demand(calls=calls, prompt=prompt, cached=cached, completion=completion, minutes=duration)

@@ -122,11 +122,33 @@ class Plan:
         return {name: np.concatenate([np.empty(0), *(getattr(part, name) for part in blocks)]) for name in names}
 
     def per_minute(self, amounts: Floats) -> Floats:
-        """Sums of `amounts`, one for each request, over the minutes of the load; one under a minute is scaled to it."""
-        due = np.empty(0) if self.offsets is None else self.offsets
-        whole = max(1, int(np.ceil(self.workload.duration / 60)))
-        sums = np.bincount((due // 60).astype(np.int64), weights=amounts, minlength=whole).astype(float)
-        return sums * max(1.0, 60 / self.workload.duration)
+        """Sums of `amounts`, one for each request, over the minutes of the load; one under a minute is scaled to it.
+
+        The last may be a part of a minute, so that nothing is counted twice: for totals.
+        """
+        due, length = self._due, self.workload.duration
+        sums = np.bincount((due // 60).astype(np.int64), weights=amounts, minlength=max(1, int(np.ceil(length / 60))))
+        return sums.astype(float) * max(1.0, 60 / length)
+
+    def whole_minutes(self, amounts: Floats) -> Floats:
+        """The same over full minutes, one of which is the busiest: the last is the 60 seconds before the end."""
+        due, length = self._due, self.workload.duration
+        last = max(0.0, length - 60)
+        begin = np.append(np.arange(0.0, last, 60), last)
+        sums = np.append(0.0, np.cumsum(amounts))
+        edges = np.searchsorted(due, [begin, np.append(begin[:-1] + 60, np.inf)])
+        whole: Floats = np.diff(sums[edges], axis=0)[0] * max(1.0, 60 / length)
+        return whole
+
+    def any_minute(self, amounts: Floats) -> Floats:
+        """The same over the 60 seconds from each request on."""
+        sums = np.append(0.0, np.cumsum(amounts))
+        found: Floats = sums[np.searchsorted(self._due, self._due + 60)] - sums[:-1]
+        return found
+
+    @property
+    def _due(self) -> Floats:
+        return np.empty(0) if self.offsets is None else self.offsets
 
     def _draw_table(self, block: int) -> tuple[list[int], Floats]:
         columns = self.columns(block)

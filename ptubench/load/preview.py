@@ -67,7 +67,7 @@ def _table(plan: Plan) -> dict[str, Floats | None]:
 
 
 def _offered(workload: Workload, plan: Plan, measured: int | None) -> dict[str, Any]:
-    minutes = None if plan.offsets is None else plan.per_minute(np.ones(len(plan.offsets)))
+    minutes = None if plan.offsets is None else plan.whole_minutes(np.ones(len(plan.offsets)))
     return {
         "requests": plan.count,
         "measured": measured,
@@ -86,7 +86,7 @@ def _tokens(workload: Workload, plan: Plan, table: dict[str, Floats | None]) -> 
     return {
         **{name: None if column is None else int(column.sum()) for name, column in table.items()},
         "tpm_mean": None if both is None else float(both.sum()) / workload.duration * 60,
-        "tpm_peak_minute": None if both is None else float(plan.per_minute(both).max()),
+        "tpm_peak_minute": None if both is None else float(plan.whole_minutes(both).max()),
         "prompts_raised": plan.raised,
     }
 
@@ -114,7 +114,7 @@ def _normalized(
     if prompt is None or cached is None or answer is None:
         return None, None
     tokens = capacity.normalized(prompt, cached, answer)
-    return float(tokens.sum()) / workload.duration * 60, float(plan.per_minute(tokens).max())
+    return float(tokens.sum()) / workload.duration * 60, float(plan.whole_minutes(tokens).max())
 
 
 def _cost(tokens: dict[str, Any], model: str | None) -> dict[str, Any]:

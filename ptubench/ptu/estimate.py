@@ -34,7 +34,7 @@ def formula(demand: Demand, one: Capacity, *, headroom: float, sizes: Sizes | No
     need = sizing.need(demand, one, headroom=headroom)
     return {
         "mean_rpm": calls * demand.scale / demand.minutes,
-        "peak_rpm": float(demand.calls[demand.judged].max()),
+        "peak_rpm": float(demand.peak.calls.max()),
         "prompt_tokens": prompt / calls if calls else None,
         "cached_tokens": cached / calls if calls else None,
         "cached_share": cached / prompt if prompt else 0.0,

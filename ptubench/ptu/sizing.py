@@ -10,7 +10,7 @@ Pure arithmetic.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +42,18 @@ class Demand:
     """How long the load lasts, minutes without calls included; the last one may be a part of a minute."""
     scale: float = 1.0
     """What turns totals into those to be expected: a drawn sample has more or fewer calls than the rate that was asked for."""
-    judged: slice = field(default_factory=lambda: slice(None))
-    """The minutes whose busiest one counts. Of many draws in a row it is one draw; means and prices are of all."""
+    judged: "Demand | None" = None
+    """The minutes whose busiest one counts, where these are others: full ones, of one draw. Means and prices are of all."""
+
+    @property
+    def peak(self) -> "Demand":
+        """The minutes whose busiest one counts."""
+        return self.judged or self
 
     def with_cached(self, share: float) -> "Demand":
         """The same calls with this share of every prompt (0…1) read from the cache."""
-        return replace(self, cached=self.prompt * share)
+        judged = self.judged and self.judged.with_cached(share)
+        return replace(self, cached=self.prompt * share, judged=judged)
 
     @property
     def tokens_per_hour(self) -> float:
@@ -79,7 +85,7 @@ def need(demand: Demand, one: Capacity, *, headroom: float) -> Need:
         headroom: the share of its capacity that a deployment may use in the busiest minute (0…1].
     """
     tokens = demand.normalized(one)
-    peak = float(tokens[demand.judged].max()) / one.tpm
+    peak = float(demand.peak.normalized(one).max()) / one.tpm
     mean = float(tokens.sum()) * demand.scale / demand.minutes / one.tpm
     return Need(mean=mean, peak=peak, headroom=peak / headroom)
 

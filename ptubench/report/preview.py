@@ -128,6 +128,14 @@ def _sizes(kind: Class) -> str:
     return f"{prompt}{cached}{completion}; output limit {limit}{reasoning}"
 
 
+def _when(offered: dict[str, Any]) -> str:
+    """Where the busiest minute lies: the last one is the 60 seconds before the end."""
+    if offered["duration_s"] < 60:
+        return f"{duration_text(offered['duration_s'])}, scaled to a minute"
+    last = offered["duration_s"] - 60
+    return f"from {duration_text(min(offered['peak_minute'] * 60, last))} on" if last else ""
+
+
 def _rates(preview: Preview, *, standard: bool, unknown: str | None) -> RenderableType:
     """Per minute, on average and in the busiest minute; `unknown` says that the model is."""
     offered, tokens, used = preview["offered"], preview["tokens"], preview["utilization"]
@@ -142,7 +150,7 @@ def _rates(preview: Preview, *, standard: bool, unknown: str | None) -> Renderab
         Text("calls/min"),
         Text(number_text(offered["rpm_mean"])),
         Text(number_text(offered["rpm_peak_minute"])),
-        Text(f"from {duration_text(offered['peak_minute'] * 60)} on" if offered["duration_s"] > 60 else ""),
+        Text(_when(offered)),
     )
     table.add_row(
         Text("tokens/min"), Text(number_text(tokens["tpm_mean"])), Text(number_text(tokens["tpm_peak_minute"]))

@@ -13,6 +13,7 @@ from ptubench import __version__
 from ptubench.analysis import checks
 from ptubench.analysis.checks import Rule
 from ptubench.calibrate import findings as calibrate
+from ptubench.load import demand as load_demand
 from ptubench.ptu import bill, catalogue, deploy, estimate, sizing
 from ptubench.ptu.sizing import Need
 from ptubench.sim.options import ASSUMED
@@ -35,6 +36,8 @@ CAVEATS = (
     "Whoever else calls the deployment takes from the same PTUs.",
 )
 _FAR_OFF = 0.05
+_ASTRIDE = 1.4
+"""More than chance makes of calls that come at one rate: 60 s that may begin anywhere are always a little busier."""
 _SHORT = 3600.0
 _WEEK = 168.0
 
@@ -84,7 +87,7 @@ def answer(asked: Asked, *, today: date, watch: Callable[[Step], None] = lambda 
         "money": _money(asked, need, recommended),
         "az_command": None if recommended is None else _create(asked, asked.type, recommended),
         "quota_command": deploy.quota(asked.type),
-        "notes": _notes(asked, measured) + _too_slow(found, by),
+        "notes": _notes(asked, measured) + _astride(asked, need) + _too_slow(found, by),
         "caveats": [*CAVEATS, _caveat(asked.load)],
         "warnings": _old_tables(asked, today),
     }
@@ -297,6 +300,22 @@ def _notes(asked: Asked, measured: float | None) -> list[str]:
     if asked.measured is not None and asked.measured.summary["target"]["kind"] == "simulated":
         notes.append("The run of --from was simulated: it measured what was assumed there.")
     return notes
+
+
+def _astride(asked: Asked, need: Need) -> list[str]:
+    """A peak that full minutes cut in two."""
+    plan, row = asked.load.plan, asked.row
+    if plan is None:
+        return []
+    sliding = load_demand.sliding(plan, prompt_limit=None if row is None else row.prompt_limit)
+    most = sizing.need(sliding, asked.one, headroom=1.0).peak
+    if most < _ASTRIDE * need.peak:
+        return []
+    said = (
+        "Minutes are counted from the start of the load, and its peak lies across two of them: the busiest 60 s, whenever they "
+        f"begin, need {number_text(most)} PTU instead of {number_text(need.peak)}. Begin the peak on a full minute to size for it."
+    )
+    return [said]
 
 
 def _too_slow(found: dict[str, Any], by: Judging | None) -> list[str]:

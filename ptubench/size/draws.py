@@ -64,7 +64,7 @@ def draws(workload: Workload, one: Capacity, *, prompt_limit: int | None = None)
     seeds = tuple(range(workload.seed, workload.seed + count))
     plans = [make_plan(of_seed(workload, seed)) for seed in seeds]
     found = [demand.minutes(plan, prompt_limit=prompt_limit)[0] for plan in plans]
-    tpm = [float(load.normalized(one).max()) for load in found]
+    tpm = [float(load.peak.normalized(one).max()) for load in found]
     if np.ptp(tpm) <= 1e-9 * max(tpm):
         return None
     chosen = percentile(np.array(tpm), SHARE, of=count)
@@ -73,7 +73,7 @@ def draws(workload: Workload, one: Capacity, *, prompt_limit: int | None = None)
     best = min(alike, key=lambda number: abs(float(found[number].calls.sum()) - likely))
     return Draws(
         seeds=seeds,
-        rpm=tuple(float(load.calls.max()) for load in found),
+        rpm=tuple(float(load.peak.calls.max()) for load in found),
         tpm=tuple(tpm),
         seed=seeds[best],
         calls=float(found[best].calls.sum()) / found[best].minutes,
@@ -83,7 +83,6 @@ def draws(workload: Workload, one: Capacity, *, prompt_limit: int | None = None)
 
 def _joined(found: Sequence[Demand], best: int, *, scale: float) -> Demand:
     """All draws one after another, of which `best` is the one whose busiest minute counts."""
-    length = len(found[best].calls)
     return Demand(
         calls=np.concatenate([load.calls for load in found]),
         prompt=np.concatenate([load.prompt for load in found]),
@@ -91,7 +90,7 @@ def _joined(found: Sequence[Demand], best: int, *, scale: float) -> Demand:
         completion=np.concatenate([load.completion for load in found]),
         minutes=sum(load.minutes for load in found),
         scale=scale,
-        judged=slice(best * length, (best + 1) * length),
+        judged=found[best].judged,
     )
 
 
