@@ -93,8 +93,18 @@ def test_a_load_that_ends_within_a_minute_has_its_last_full_one_too():
     assert (offered["rpm_peak_minute"], offered["peak_minute"]) == (25 + 30, 1)
 
 
-@given(due=st.lists(st.floats(0, 200, exclude_max=True), min_size=1), duration=st.floats(200, 300))
-def test_full_minutes_are_the_clocks_and_the_last_sixty_seconds(due, duration):
+@pytest.mark.parametrize("rate", [7, 1000, 1009])
+def test_calls_that_come_evenly_are_the_same_number_each_minute(rate):
+    offered = shown(load=OpenLoop(stages=(Stage(value=rate / 60, seconds=600),), arrivals="constant"))["offered"]
+
+    assert offered["rpm_peak_minute"] == rate == pytest.approx(offered["rpm_mean"])
+
+
+MILLISECONDS = st.integers(0, 199_999).map(lambda value: value / 1000)
+
+
+@given(due=st.lists(MILLISECONDS, min_size=1), duration=st.sampled_from([200.0, 225.5, 240.0, 299.9]))
+def test_full_minutes_are_counted_from_the_start_and_back_from_the_end(due, duration):
     workload = Workload(name="test", classes=(PLAIN,), load=ClosedLoop(concurrency=1), duration=duration, warmup=0.0)
     plan = Plan(workload, offsets=np.sort(due), trace=None, lines=())
     begins = [*range(0, int(np.ceil(duration - 60)), 60), duration - 60]

@@ -269,18 +269,18 @@ def test_a_bill_with_hours_names_the_cheapest_way():
         (
             {"models": {}},
             "pay_as_you_go",
-            "your prices of 2026-11-22 have no tokens of `gpt-4.1`; give --prices FILE",
+            "your prices of 2026-11-22 have no tokens of `gpt-4.1`; add it to the file of --prices",
         ),
         (
             {"models": {"gpt-4.1": Price(input=2.0, output=8.0, source="test")}},
             "pay_as_you_go",
-            "your prices of 2026-11-22 have no price for cached tokens of `gpt-4.1`; give --prices FILE",
+            "your prices of 2026-11-22 have no price for cached tokens of `gpt-4.1`; add it to the file of --prices",
         ),
-        ({"ptu": {}}, "ptu", "your prices of 2026-11-22 have no PTUs of type global; give --prices FILE"),
+        ({"ptu": {}}, "ptu", "your prices of 2026-11-22 have no PTUs of type global; add it to the file of --prices"),
         (
             {"standard": {}},
             "pay_as_you_go",
-            "your prices of 2026-11-22 have no Standard deployments of type global; give --prices FILE",
+            "your prices of 2026-11-22 have no Standard deployments of type global; add it to the file of --prices",
         ),
     ],
 )

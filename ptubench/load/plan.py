@@ -148,7 +148,8 @@ class Plan:
 
     @property
     def _due(self) -> Floats:
-        return np.empty(0) if self.offsets is None else self.offsets
+        """The offsets to the microsecond: one computed as 59.999999999999 belongs to the second minute."""
+        return np.empty(0) if self.offsets is None else self.offsets.round(6)
 
     def _draw_table(self, block: int) -> tuple[list[int], Floats]:
         columns = self.columns(block)

@@ -74,24 +74,25 @@ def _as_you_go(case: Case, prices: Prices) -> tuple[Floats | None, dict[str, Any
     """Money for each minute on Standard, and what is said of it."""
     said: dict[str, Any] = {"per_hour": None, "per_million_tokens": None, "source": None, "why": None}
     price, factor = prices.of_model(case.model), prices.standard.get(case.type)
-    table = _table(prices)
     if price is None:
-        return None, said | {"why": f"{table} have no tokens of `{case.model}`; give --prices FILE"}
+        return None, said | {"why": _lacks(prices, f"tokens of `{case.model}`")}
     if factor is None:
-        return None, said | {"why": f"{table} have no Standard deployments of type {case.type}; give --prices FILE"}
+        return None, said | {"why": _lacks(prices, f"Standard deployments of type {case.type}")}
     of_type = "" if factor == 1 else f", times {factor:g} for {TYPES[case.type]}"
     said["source"] = f"{prices.currency} per million tokens: {price.told} ({price.source}){of_type}"
     minutes = money.as_you_go(case.demand, price, factor)
     if minutes is None:
-        return None, said | {"why": f"{table} have no price for cached tokens of `{case.model}`; give --prices FILE"}
+        return None, said | {"why": _lacks(prices, f"price for cached tokens of `{case.model}`")}
     hour = money.per_hour(minutes, case.demand)
     tokens = case.demand.tokens_per_hour
     return minutes, said | {"per_hour": hour, "per_million_tokens": hour / tokens * 1e6 if tokens else None}
 
 
-def _table(prices: Prices) -> str:
-    """The table, for a sentence."""
-    return f"{'the ' if prices.called == 'list prices' else ''}{prices.called} of {prices.dated.isoformat()}"
+def _lacks(prices: Prices, what: str) -> str:
+    """That a table says nothing of something, and what to do."""
+    if prices.called == "list prices":
+        return f"the list prices of {prices.dated.isoformat()} have no {what}; give --prices FILE"
+    return f"{prices.called} of {prices.dated.isoformat()} have no {what}; add it to the file of --prices"
 
 
 def _ptu(size: int | None, price: PtuPrice | None, hour: float | None, type_: str, prices: Prices) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def _ptu(size: int | None, price: PtuPrice | None, hour: float | None, type_: st
         "why": None,
     }
     if price is None:
-        return said | {"why": f"{_table(prices)} have no PTUs of type {type_}; give --prices FILE"}
+        return said | {"why": _lacks(prices, f"PTUs of type {type_}")}
     if size is None:
         return said | {"why": "no size is recommended"}
     paid = _paid(size, price)
