@@ -378,6 +378,14 @@ def test_a_path_longer_than_a_line_is_shown_by_its_name_in_one_piece(twenty_four
     assert "of …/2026-11-22-chat.jsonl: " in shown(calibration(told))
 
 
+def test_a_capacity_that_was_typed_is_not_called_published(twenty_four):
+    told = {"file": "run.jsonl", "kind": "azure", "clock": "real"} | plain(twenty_four[0])
+    typed = told | {"published": told["published"] | {"source": "as typed"}}
+
+    assert "published" in shown(calibration(told)).splitlines()[0]
+    assert "as typed" in shown(calibration(typed)).splitlines()[0]
+
+
 def test_the_findings_look_as_reviewed(twenty_four):
     told = {"file": "run.jsonl", "kind": "azure", "clock": "real"} | plain(twenty_four[0])
     bound = {"file": "idle.jsonl", "kind": "simulated", "clock": "virtual"} | plain(found("tpm_per_ptu=9000", **EQUAL))

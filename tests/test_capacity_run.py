@@ -387,6 +387,14 @@ def test_a_run_is_over_when_it_is_enough():
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
+def test_a_capacity_that_was_typed_is_not_called_published(quick):
+    _, answer, _ = quick
+    typed = answer | {"capacity": answer["capacity"] | {"source": "as typed"}}
+
+    assert "of the published 3,000 (catalogue of" in _text(answer)
+    assert "of 3,000 (as typed)" in _text(typed)
+
+
 def test_a_real_target_is_not_driven_to_its_limit_unasked(tmp_path):
     command = (
         "capacity",

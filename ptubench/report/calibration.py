@@ -30,9 +30,10 @@ _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 
 
 def calibration(told: Mapping[str, Any]) -> RenderableType:
-    """A line for each figure that was found, beside what is published, and what the run can't tell."""
-    table = sheet("Measured by --from", "found", "95 % interval", "published")
+    """A line for each figure that was found, beside what is published or what the run was told, and what the run can't tell."""
     published = told["published"]
+    beside_it = "as typed" if published is not None and "typed" in published["source"] else "published"
+    table = sheet("Measured by --from", "found", "95 % interval", beside_it)
     beside = {} if published is None else {"ratio": published["ratio"], "tpm_per_ptu": published["tpm_per_ptu"]}
     if published is not None and told["ptu"] is not None:
         beside["capacity_tpm"] = published["tpm"]

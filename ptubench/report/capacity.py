@@ -157,8 +157,9 @@ def _capacity(capacity: Mapping[str, Any]) -> Text:
     if capacity["tpm_per_ptu"] is not None:
         text.append(f"; {number_text(round(capacity['tpm_per_ptu']))} per PTU")
     if capacity["of_published"] is not None:
-        published = number_text(capacity["published_tpm_per_ptu"])
-        text.append(f", {share_text(capacity['of_published'])} of the published {published} (")
+        word = "" if "typed" in capacity["source"] else "the published "
+        told = number_text(capacity["published_tpm_per_ptu"])
+        text.append(f", {share_text(capacity['of_published'])} of {word}{told} (")
         text.append_text(untrusted(capacity["source"])).append(")")
     return text
 
