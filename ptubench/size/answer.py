@@ -38,7 +38,7 @@ CAVEATS = (
 _FAR_OFF = 0.05
 _ASTRIDE = 1.4
 """More than chance makes of calls that come at one rate: 60 s that may begin anywhere are always a little busier."""
-_SHORT = 3600.0
+_MINUTE, _SHORT = 60.0, 3600.0
 _WEEK = 168.0
 
 
@@ -282,8 +282,9 @@ def _notes(asked: Asked, measured: float | None) -> list[str]:
         and isinstance(load.workload.load, OpenLoop)
         and load.workload.duration < _SHORT
     ):
+        of = "of" if load.workload.duration >= _MINUTE else "scaled from"
         notes.append(
-            f"The busiest minute is of {number_text(load.workload.duration / 60)} min of made-up arrivals; your busiest hour decides: "
+            f"The busiest minute is {of} {duration_text(load.workload.duration)} of made-up arrivals; your busiest hour decides: "
             "--usage or --from-monitor sizes by what was used."
         )
     if load.usage is not None and load.usage.hours < _WEEK:
