@@ -83,7 +83,7 @@ def _speed(told: Mapping[str, Any] | None) -> Text | None:
     """Five-minute medians of the token speed against the published target."""
     if told is None or not told["of"]:
         return None
-    medians = f"{told['above']} of {told['of']} medians of {duration_text(round(told['slice_s'], 1))}"
+    medians = f"{told['above']} of {told['of']} medians of {duration_text(round(told['slice_s']))}"
     text = Text(f"tps: {medians} above the published {number_text(told['target_tps'])}/s")
     return text.append(" (indicative)" if told["indicative"] else "", style="dim")
 

@@ -133,7 +133,7 @@ def _when(offered: dict[str, Any]) -> str:
     if offered["duration_s"] < 60:
         return f"{duration_text(offered['duration_s'])}, scaled to a minute"
     last = offered["duration_s"] - 60
-    return f"from {duration_text(min(offered['peak_minute'] * 60, last))} on" if last else ""
+    return f"from {duration_text(round(min(offered['peak_minute'] * 60, last)))} on" if last else ""
 
 
 def _rates(preview: Preview, *, standard: bool, unknown: str | None) -> RenderableType:
