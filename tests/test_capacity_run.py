@@ -392,7 +392,7 @@ def test_a_capacity_that_was_typed_is_not_called_published(quick):
     typed = answer | {"capacity": answer["capacity"] | {"source": "as typed"}}
 
     assert "of the published 3,000 (catalogue of" in _text(answer)
-    assert "of 3,000 (as typed)" in _text(typed)
+    assert "of the typed 3,000 (as typed)" in _text(typed)
 
 
 def test_a_real_target_is_not_driven_to_its_limit_unasked(tmp_path):

@@ -15,6 +15,7 @@ from ptubench.page.model import Banner, Kind, Listing, Page, Section, Snippet, T
 from ptubench.page.repeat import search
 from ptubench.page.run import sentences
 from ptubench.page.tables import tables
+from ptubench.ptu.capacity import by_whom
 from ptubench.report import capacity as capacity_report
 from ptubench.report import size as size_report
 from ptubench.units import number_text, share_text
@@ -172,5 +173,6 @@ def _capacity_tiles(answer: Answer) -> list[Tile]:
             )
         )
     if found is not None and found["of_published"] is not None:
-        tiles.append(Tile(label="Of the published capacity", value=share_text(found["of_published"])))
+        label = f"Of the {by_whom(found['source'])} capacity"
+        tiles.append(Tile(label=label, value=share_text(found["of_published"])))
     return tiles

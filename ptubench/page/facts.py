@@ -12,6 +12,7 @@ from ptubench.analysis.columns import Run
 from ptubench.compare.unlike import kind_of
 from ptubench.page.model import Fact
 from ptubench.ptu import catalogue, prices
+from ptubench.ptu.capacity import by_whom
 from ptubench.record import Resource
 from ptubench.report import words
 from ptubench.report.latency import headline
@@ -70,7 +71,7 @@ def _size(target: Mapping[str, Any]) -> str:
     parts = [f"{target['ptu']:,} PTU"] if target.get("ptu") is not None else []
     parts += [str(target["type"])] if target.get("type") else []
     known = target["capacity"]
-    each = f"; {number_text(known['tpm_per_ptu'])} input tokens/min per PTU published" if known else ""
+    each = f"; {number_text(known['tpm_per_ptu'])} input tokens/min per PTU {by_whom(known['source'])}" if known else ""
     return (", ".join(parts) or "not given (--model, --ptu, --type): no utilization") + each
 
 

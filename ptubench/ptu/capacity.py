@@ -69,6 +69,11 @@ def capacity(
     return Capacity(ptu=ptu, tpm_per_ptu=rate, weights=weights, source=_source(ratio, tpm_per_ptu))
 
 
+def by_whom(source: str) -> str:
+    """The word "published", or "typed" where the `source` of a capacity says that one of its figures was."""
+    return "typed" if "typed" in source else "published"
+
+
 def _source(ratio: float | None, tpm_per_ptu: float | None) -> str:
     typed = [name for name, value in (("ratio", ratio), ("TPM per PTU", tpm_per_ptu)) if value is not None]
     if len(typed) == 2:

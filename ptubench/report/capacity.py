@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ptubench.ptu.capacity import by_whom
 from ptubench.report.text import Encodable, badge, bullets, facts, sheet, untrusted
 from ptubench.units import duration_text, number_text, seconds_text, share_text
 
@@ -157,9 +158,8 @@ def _capacity(capacity: Mapping[str, Any]) -> Text:
     if capacity["tpm_per_ptu"] is not None:
         text.append(f"; {number_text(round(capacity['tpm_per_ptu']))} per PTU")
     if capacity["of_published"] is not None:
-        word = "" if "typed" in capacity["source"] else "the published "
-        told = number_text(capacity["published_tpm_per_ptu"])
-        text.append(f", {share_text(capacity['of_published'])} of {word}{told} (")
+        told = f"{by_whom(capacity['source'])} {number_text(capacity['published_tpm_per_ptu'])}"
+        text.append(f", {share_text(capacity['of_published'])} of the {told} (")
         text.append_text(untrusted(capacity["source"])).append(")")
     return text
 

@@ -12,6 +12,7 @@ import msgspec
 
 from ptubench.analysis.names import DISTRIBUTIONS
 from ptubench.gate.document import of_summary
+from ptubench.ptu.capacity import by_whom
 from ptubench.report import judged, words
 from ptubench.report.latency import answered, cell, headline, in_unit
 from ptubench.report.table import OUTCOMES
@@ -255,7 +256,9 @@ def _tokens(summary: Summary) -> str:
         for name in ("prompt", "cached", "completion", "reasoning", "total", "normalized", "per_ptu")
         if tpm[name]
     ]
-    rows += [("of the published capacity", share_text(tpm["of_published"]))] if tpm["of_published"] is not None else []
+    if tpm["of_published"] is not None:
+        by = by_whom(summary["target"]["capacity"]["source"])
+        rows.append((f"of the {by} capacity", share_text(tpm["of_published"])))
     rows += [
         (f"utilization, {name}", share_text(used[name]["mean"]))
         for name in _UTILIZATIONS

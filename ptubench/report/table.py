@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ptubench import failures
+from ptubench.ptu.capacity import by_whom
 from ptubench.report import azure, judged
 from ptubench.report.heading import heading
 from ptubench.report.latency import Latency, headline, in_unit
@@ -163,8 +164,9 @@ def _capacity(summary: Summary) -> RenderableType | None:
     table = sheet("Capacity", "")
     table.add_column(style="dim")
     if known:
-        published = f"tokens/min, {share_text(tpm['of_published'])} of {number_text(known['tpm_per_ptu'])} published"
-        table.add_row(Text("normalized per PTU"), Text(number_text(tpm["per_ptu"])), Text(published))
+        each = f"{number_text(known['tpm_per_ptu'])} {by_whom(known['source'])}"
+        share = f"tokens/min, {share_text(tpm['of_published'])} of {each}"
+        table.add_row(Text("normalized per PTU"), Text(number_text(tpm["per_ptu"])), Text(share))
     by = _UTILIZATIONS | {"estimated": _estimate(known)}
     # Azure's figures come later than ours, and may never.
     asked = summary["monitor"] is not None
@@ -184,7 +186,10 @@ def _capacity(summary: Summary) -> RenderableType | None:
 
 def _estimate(known: Mapping[str, Any] | None) -> str:
     """What the estimate was reckoned with: the table's date and the output ratio."""
-    return "" if known is None else f"by {known['source']}, output counts {known['output_weight']:g}"
+    if known is None:
+        return ""
+    by = "what was typed" if known["source"] == "as typed" else known["source"]
+    return f"by {by}, output counts {known['output_weight']:g}"
 
 
 def _asked(summary: Summary) -> RenderableType:
