@@ -211,6 +211,15 @@ def test_calls_that_fill_a_size_to_the_headroom_by_the_formula_fit_it_in_the_sim
 # --- what is said -----------------------------------------------------------------------------------------------------
 
 
+def test_by_what_a_size_is_enough_is_said_and_where_a_little_more_passed(sized):
+    found = sized(EVEN, sizes="45,50,55")
+    said = " ".join(shown(report.render(found)).split())
+
+    assert "enough: refused <= 1%, busiest <= 90%" in said
+    over = [row["measured"] > row["limit"] for size in found["sizes"] for row in size["checks"] if row["passed"]]
+    assert ("0.2 points more pass" in said) is any(over)
+
+
 def test_what_is_inside_the_latency_is_not_said_to_be_assumed(sized, tmp_path):
     run = runs.write(tmp_path / "run.jsonl", runs.head(), *runs.steady(100, step=0.5, ttft=0.2), runs.end())
     told = sized(EVEN, measured=run)

@@ -7,11 +7,9 @@ import msgspec
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ptubench.analysis import names
 from ptubench.ptu.sizing import TYPES
-from ptubench.report import calibration, size_formula, size_money, words
+from ptubench.report import calibration, size_formula, size_money, size_rules, words
 from ptubench.report import usage as usage_report
-from ptubench.report.latency import in_unit
 from ptubench.report.text import Encodable, bullets, clean, facts, sheet, untrusted
 from ptubench.units import duration_text, number_text, seconds_text, share_text
 from ptubench.workload.model import Workload
@@ -39,7 +37,7 @@ def sections(answer: Answer) -> dict[str, RenderableType]:
         "calibration": _calibration,
         "history": _history,
         "sizes": _sizes,
-        "rules": _rules,
+        "rules": size_rules.others,
         "money": size_money.money,
         "deploy": _deploy,
         "remarks": _remarks,
@@ -118,7 +116,9 @@ def _sizes(answer: Answer) -> RenderableType | None:
         fits = size["ptu"] == answer["recommended"]
         label = Text(f"{size['ptu']:,} PTU", style="bold green" if fits else "")
         table.add_row(label, *map(Text, cells), _verdict(size, recommended=fits))
-    return Group(table, *(Text(line, style="dim") for line in (_legend(extra), *_how(answer))))
+    return Group(
+        table, *(Text(line, style="dim") for line in (_legend(extra), size_rules.enough(answer), *_how(answer)))
+    )
 
 
 def _legend(extra: Sequence[str]) -> str:
@@ -172,17 +172,8 @@ def _verdict(size: Answer, *, recommended: bool) -> Text:
     if size["passed"]:
         return Text("enough")
     failed = [clean(row["rule"].split()[0], 40) for row in size["checks"] if row["passed"] is False]
-    short = {_SHORT.get(name, name): None for name in failed}
+    short = {size_rules.SHORT.get(name, name): None for name in failed}
     return Text(f"too small: {', '.join(short)}" if short else "too small", style="red")
-
-
-_SHORT = {
-    "utilization.simulated.peak_minute": "busiest",
-    "utilization.estimated.peak_minute": "busiest",
-    "utilization.simulated.mean": "mean",
-    "utilization.estimated.mean": "mean",
-    "refused.ratio": "refused",
-}
 
 
 def _how(answer: Answer) -> list[str]:
@@ -275,45 +266,11 @@ def _too_busy(answer: Answer, ptu: int) -> bool:
     if not rows:  # a history, whose sizes have no rules of their own
         used = next(size["metrics"]["utilization"]["simulated"] for size in answer["sizes"] if size["ptu"] == ptu)
         return bool(used["peak_minute"] > answer["assumptions"]["headroom"])
-    return any(row["passed"] is False and _SHORT.get(row["rule"].split()[0]) == "busiest" for row in rows)
+    return any(row["passed"] is False and size_rules.SHORT.get(row["rule"].split()[0]) == "busiest" for row in rows)
 
 
 def _listed(names: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
-def _rules(answer: Answer) -> RenderableType | None:
-    """The workload's rules that have no column: those judged at the answer's size, and those that no simulation can judge."""
-    judged = _judged_there(answer)
-    if not (answer["rules"] or judged):
-        return None
-    table = sheet("Other rules", "measured")
-    table.add_column()
-    for row, passed in judged:
-        table.add_row(untrusted(row["rule"], limit=44), Text(_measured(row)), Text(passed))
-    for row in answer["rules"]:
-        verdict = {None: clean(row["why"] or "", 80), True: "passed in that run", False: "failed in that run"}
-        table.add_row(untrusted(row["rule"], limit=44), Text(_measured(row)), Text(verdict[row["passed"]]))
-    return table
-
-
-def _judged_there(answer: Answer) -> list[tuple[Answer, str]]:
-    """Rules that were judged and have no column, passed or not: at the answer's size, or at the largest where none is enough."""
-    if answer["by"] != "simulation" or not answer["sizes"]:
-        return []
-    chosen = [size for size in answer["sizes"] if size["ptu"] == answer["recommended"]]
-    size = (chosen or answer["sizes"][-1:])[0]
-    return [
-        (row, f"{'passed' if row['passed'] else 'failed'} at {size['ptu']:,} PTU")
-        for row in size["checks"]
-        if row["passed"] is not None and row["rule"].split()[0] not in _SHORT
-    ]
-
-
-def _measured(row: Answer) -> str:
-    if row["measured"] is None:
-        return "–"
-    return in_unit(row["measured"], names.units().get(row["rule"].split(maxsplit=1)[0], "count"))
 
 
 def _deploy(answer: Answer) -> RenderableType | None:
