@@ -333,6 +333,7 @@ def test_the_load_of_every_kind_is_told_in_words():
         words.load(OpenLoop(stages=(Stage(value=100, seconds=60, unit="tokens"),) * 6)),
         words.load(ClosedLoop(concurrency=20, think_time=1.5)),
         words.load(Trace(file="/data/trace.csv", format="azure", start=600, speed=4)),
+        words.load(Trace(file="/data/week.csv", format="usage")),
     ]
 
     assert told == [
@@ -342,6 +343,7 @@ def test_the_load_of_every_kind_is_told_in_words():
         "open loop, poisson: " + "6,000 tokens/min for 1m, " * 3 + "6,000 tokens/min for 1m, 2 more",
         "closed loop, 20 at once, 1.5s between an answer and the next",
         "open loop, trace trace.csv from 10m at 4 times its speed",
+        "open loop, trace week.csv: Poisson inside each minute, sizes at its mean",
     ]
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ptubench.errors import UsageError
 from ptubench.load import traces
@@ -76,6 +78,21 @@ def test_usage_keeps_every_total_of_a_minute(tmp_path):
     assert [entries.completion[minutes == m].sum() for m in (0, 2)] == [99, 30]
     assert entries.cached[minutes == 2].tolist() == [1333, 1333, 1334]
     assert np.ptp(entries.prompt[minutes == 0]) == 1
+
+
+@given(total=st.integers(0, 10**12), count=st.integers(1, 2000))
+def test_the_totals_of_a_usage_minute_are_shared_out_whole(total, count):
+    """By floats 45 · (13 / 45) is less than 13."""
+    shares = traces._even(total, count)
+
+    assert (len(shares), shares.sum()) == (count, total)
+    assert np.ptp(shares) <= 1
+
+
+def test_a_usage_minute_whose_cached_tokens_do_not_divide_evenly_is_replayed(tmp_path):
+    entries = read(trace(tmp_path, USAGE, "2026-11-01T10:00Z,45,51975,13900,9495", format_="usage"))
+
+    assert (entries.cached.sum(), (entries.cached > 0).sum()) == (13_900, 13)
 
 
 def test_cached_tokens_too_few_for_every_call_are_a_prefix_of_some(tmp_path):

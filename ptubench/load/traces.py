@@ -253,5 +253,6 @@ def _minute(row: Row, rng: np.random.Generator) -> Floats:
 
 def _even(total: int, count: int) -> Floats:
     """`count` whole numbers as equal as can be, with exactly the sum `total`."""
-    shares: Floats = np.diff(np.floor(np.arange(count + 1) * (total / max(count, 1))))
-    return shares
+    # In whole numbers: by floats 45 · (13 / 45) is less than 13.
+    each, rest = divmod(total, max(count, 1))
+    return each + np.diff(np.arange(count + 1) * rest // max(count, 1)).astype(float)

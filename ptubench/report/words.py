@@ -44,7 +44,8 @@ def load(value: Load) -> str:
     if isinstance(value, Trace):
         start = f" from {duration_text(value.start)}" if value.start else ""
         speed = f" at {value.speed:g} times its speed" if value.speed != 1 else ""
-        return f"open loop, trace {clean(Path(value.file).name, 40)}{start}{speed}"
+        inside = ": Poisson inside each minute, sizes at its mean" if value.format == "usage" else ""
+        return f"open loop, trace {clean(Path(value.file).name, 40)}{start}{speed}{inside}"
     arrivals = f"{value.arrivals} of shape {value.burstiness:g}" if value.arrivals == "gamma" else value.arrivals
     if len(value.stages) == 1:
         return f"open loop, {arrivals}, {_level(value.stages[0])}"
