@@ -177,6 +177,20 @@ def test_a_rule_on_latency_that_breaks_first_is_bracketed(breaks):
     assert len(steps) <= 40
 
 
+def test_where_a_bucket_of_a_call_or_two_does_not_fit_the_curve_the_rate_is_bracketed():
+    """Its refusals grow in proportion to the rate, from far below the capacity on."""
+    found = 0.03
+    _, last = searched(
+        lambda rate: tried(rate, LIMIT * rate / found),
+        Saturated(rate=1.2, depth=2.0, costs=0.14),
+        Goal(limit=LIMIT, within=0.03, most=16),
+    )
+
+    assert last.result.by == "bracket"
+    assert last.result.low <= found * 1.001
+    assert last.result.high == pytest.approx(found, rel=0.07)
+
+
 def test_where_nothing_passes_there_is_no_rate():
     steps, last = searched(
         lambda rate: tried(rate, 0, others=True), Saturated(rate=1.0, depth=10.0), Goal(limit=LIMIT, most=40)

@@ -317,7 +317,7 @@ def test_steps_at_low_rates_are_long_enough_for_the_rules(tmp_path):
 
 
 def test_a_step_too_short_to_be_a_measurement_ends_the_search_with_what_is_known(tmp_path):
-    of = options(tmp_path, simulate="gpt-4.1:60,depth=1", step="30s")
+    of = options(tmp_path, simulate="gpt-4.1:80,depth=1", step="30s")
     answer = searched(replace(of, run=replace(of.run, workload="rag")))
     rates = [step for step in answer["steps"] if step["kind"] == "rate"]
 

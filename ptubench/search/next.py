@@ -61,7 +61,8 @@ def move(steps: Sequence[Tried], saturated: Saturated, goal: Goal) -> Move:
     """The next move after some steps."""
     curve = None if goal.limit is None else fit([step.seen for step in steps], saturated, goal.limit)
     broken = min((step.seen.rate for step in steps if step.by_others), default=math.inf)
-    if curve is None or broken < curve.high:
+    # So low a rate is never tried: a curve that leads there does not fit a bucket that holds a call or two.
+    if curve is None or broken < curve.high or curve.rate < _LEAST * saturated.rate:
         return _bracketing(steps, saturated, goal)
     return _narrowing(steps, saturated, curve, goal)
 
@@ -95,8 +96,9 @@ def _bracketing(steps: Sequence[Tried], saturated: Saturated, goal: Goal) -> Mov
     if low is not None and high is not None:
         found, why = math.sqrt(low * high), "narrow" if _narrow(low, high, goal) else None
     elif high is not None:
-        found = high * _DOWN
-        why = "nothing_passes" if found < _LEAST * saturated.rate else None
+        least = _LEAST * saturated.rate
+        found = max(high * _DOWN ** len(failed), least)  # farther each time: the answer may lie far below the capacity
+        why = "nothing_passes" if high <= least else None
     else:
         found = saturated.rate if low is None else low * _UP
         why = "all_pass" if found > 2 * saturated.rate else None
