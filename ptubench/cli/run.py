@@ -176,13 +176,19 @@ def run(
 
             raise typer.Exit(play.repeat(prepared, places, times=repeat, as_json=as_json, strict=strict))
         else:
-            raise typer.Exit(_run(prepared, places, html, alias=alias, as_json=as_json, strict=strict))
+            raise typer.Exit(_run(prepared, places, as_json=as_json, strict=strict, html=html, alias=alias))
 
 
 def _run(
-    prepared: Any, places: pipelines.Places, html: Path | None, *, alias: bool, as_json: bool, strict: bool
+    prepared: Any,
+    places: pipelines.Places,
+    *,
+    as_json: bool,
+    strict: bool,
+    html: Path | None = None,
+    alias: bool = False,
 ) -> int:
-    """One run with its live view; the exit code."""
+    """One run with its live view, and its page if one is asked for; the exit code."""
     from ptubench import commands
     from ptubench.analysis.summary import summarize
     from ptubench.cli.play import play, say
