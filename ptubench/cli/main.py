@@ -6,42 +6,21 @@ import sys
 from typing import Annotated, Any, cast
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from ptubench import __version__, inert
 from ptubench.cli import capacity, check, compare, doctor, init, pipelines, report, run, simulate, size
 from ptubench.errors import Exit, PtubenchError
 from ptubench.secret import shown
 
-
-class _Plain:
-    """In whose help a flag takes no value: newer typers write `<bool>` behind it, as if it did."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """The options, as typer makes them."""
-        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
-        for param in params:
-            if getattr(param, "is_flag", False) and param.metavar is None:
-                param.metavar = ""
-        return params
-
-
-class _Group(_Plain, TyperGroup):
-    """`ptubench` itself."""
-
-
-class _Command(_Plain, TyperCommand):
-    """One of its commands."""
-
+_HELP = ["-h", "--help"]
 
 app = typer.Typer(
     name="ptubench",
-    cls=_Group,
     help="What will a PTU deployment do for your traffic? Calls and tokens a minute, latency, and how often a 429.",
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": _HELP},
 )
 
 
@@ -87,7 +66,7 @@ _COMMANDS = (
     init.init,
 )
 for _command in _COMMANDS:
-    app.command(cls=_Command)(_command)
+    app.command()(_command)
 
 
 _PIPED = ("ptubench run", "ptubench check")
@@ -107,6 +86,16 @@ def _usage(exc: Any) -> int:
     return Exit.USAGE
 
 
+def _built() -> Any:
+    """The command line, in whose help a flag takes no value: newer typers write `<bool>` behind it, as if it did."""
+    group: Any = typer.main.get_command(app)
+    for command in (group, *group.commands.values()):
+        for param in command.get_params(typer.Context(command, help_option_names=_HELP)):  # --help too
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+    return group
+
+
 def main() -> None:
     """The one place where an error becomes a message and an exit code."""
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
@@ -114,12 +103,12 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.argv[1:2] == ["simulate"]:
         simulate.simulate.__signature__ = simulate.signature()  # type: ignore[attr-defined]
-    app.command(cls=_Command)(simulate.simulate)
+    app.command()(simulate.simulate)
     if sys.argv[1:2] in ([name] for name in _COMPLETIONS) and len(sys.argv) > 2:
         # Typer takes the name of a shell only where it can't see which one it is in, and has no other way to say so.
         os.environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"
     try:
-        raise SystemExit(app(prog_name="ptubench", standalone_mode=False))
+        raise SystemExit(_built()(prog_name="ptubench", standalone_mode=False))
     except PtubenchError as exc:
         typer.echo(f"error: {inert.line(str(exc))}", err=True)
         raise SystemExit(exc.exit_code) from None
