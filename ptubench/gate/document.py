@@ -50,23 +50,27 @@ def of_repeats(document: Document, *, strict: bool = False, stopped: bool = Fals
     """
     last = document["runs"][-1]
     by_signal = (stopped or last["ended"] in ("stopped", "aborted")) and not last["by_rule"] and last["ended"] != "lost"
-    code = int(Exit.STOPPED) if by_signal else exit_code(document, strict=strict)
-    return document | {"passed": code == Exit.GOOD, "exit_code": code}
+    return _ended(document, Exit.STOPPED if by_signal else exit_code(document, strict=strict))
 
 
-def exit_code(document: Mapping[str, Any], *, strict: bool = False) -> int:
+def exit_code(document: Document, *, strict: bool = False) -> Exit:
     """Of stored runs, of several reasons the gravest: not measured as asked, a check failed.
 
     Args:
-        document: with `runs`, `verdict` and `passed`.
+        document: with `runs`, `checks` and `verdict`.
         strict: whether a degraded run is as bad as an invalid one.
     """
     bad = ("invalid", "degraded") if strict else ("invalid",)
     # Half a measurement is none, however good that half is; one that a rule ended has failed that rule.
     partial = any(run["ended"] != "completed" and not run["by_rule"] for run in document["runs"])
     if partial or document["verdict"] in bad:
-        return int(Exit.INVALID)
-    return int(Exit.GOOD if document["passed"] else Exit.CHECK)
+        return Exit.INVALID
+    return Exit.GOOD if all(row["passed"] for row in document["checks"]) else Exit.CHECK
+
+
+def _ended(document: Document, code: Exit) -> Document:
+    """With its exit code: what was not measured as asked has not passed either, however its rules stand."""
+    return document | {"passed": code == Exit.GOOD, "exit_code": int(code)}
 
 
 def check(
@@ -172,7 +176,6 @@ def _document(
     strict: bool,
 ) -> Document:
     verdict = next(word for word in _VERDICTS if word in {run["verdict"] for run in runs})
-    passed = all(row["passed"] for row in rows)
     found = {
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": "ptubench", "version": __version__},
@@ -181,11 +184,8 @@ def _document(
         "notes": notes,
         "checks": rows,
         "verdict": verdict,
-        "passed": passed,
     }
-    code = exit_code(found, strict=strict)
-    # What was not measured as asked has not passed either, however its rules stand.
-    return found | {"passed": code == Exit.GOOD, "exit_code": code}
+    return _ended(found, exit_code(found, strict=strict))
 
 
 def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
