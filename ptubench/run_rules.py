@@ -18,7 +18,7 @@ from ptubench.units import duration_text
 from ptubench.workload.model import ClosedLoop, OpenLoop, Trace, Workload
 
 _SIZE = "say what the deployment is, with --model and --ptu"
-_NO_PTU = "a Standard deployment has no PTU, and so none of it"
+_NO_PTU = "it goes by PTUs, and a Standard deployment has none"
 _BILLED = (
     "only a deployment of --type standard is billed by token; PTUs are paid by the hour, which `ptubench check` reckons with: "
     "hold the run against a baseline with --regression"
@@ -77,11 +77,11 @@ class Rules:
             UsageError: the first rule that could not be judged, or two that no run could pass.
         """
         size = (known is not None, _NO_PTU if target.type == "standard" else _SIZE)
+        streamed = (workload.stream, "the answers are not streamed (`stream: false`); judge e2e")
+        slo = (workload.slo is not None, "the workload has no `slo:`; add one, such as `slo: {ttft: 1s}`")
         needs = {
-            "slo.": (workload.slo is not None, "the workload has no `slo:`; add one, such as `slo: {ttft: 1s}`"),
-            **dict.fromkeys(
-                names.STREAMED, (workload.stream, "the answers are not streamed (`stream: false`); judge e2e")
-            ),
+            "slo.": streamed if workload.slo is not None and workload.slo.ttft is not None else slo,
+            **dict.fromkeys(names.STREAMED, streamed),
             "lane_wait.": (isinstance(workload.load, ClosedLoop), "only a closed loop (--concurrency) has lanes"),
             "cost.": (target.type == "standard", _BILLED),
             "utilization.simulated.": (target.simulate is not None, "only a simulated deployment tells it"),

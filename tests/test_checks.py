@@ -272,6 +272,10 @@ def test_rules_of_the_option_stand_beside_those_of_the_workload_and_name_the_opt
             "--check: `ttft.p50 <= 5s`: it would not be measured: the answers are not streamed (`stream: false`); judge e2e",
         ),
         (
+            {"checks": ("slo.ratio >= 99%",), "overrides": ("stream=false", "checks=[]", "slo={ttft: 1s}")},
+            "--check: `slo.ratio >= 99%`: it would not be measured: the answers are not streamed (`stream: false`); judge e2e",
+        ),
+        (
             {"checks": ("lane_wait.p50 <= 5s",)},
             "--check: `lane_wait.p50 <= 5s`: it would not be measured: only a closed loop (--concurrency) has lanes",
         ),
@@ -289,8 +293,8 @@ def test_rules_of_the_option_stand_beside_those_of_the_workload_and_name_the_opt
         (
             {"checks": ("tpm.normalized >= 10k",), "target": STANDARD},
             (
-                "--check: `tpm.normalized >= 10k`: it would not be measured: a Standard deployment has no PTU, and so "
-                "none of it"
+                "--check: `tpm.normalized >= 10k`: it would not be measured: it goes by PTUs, and a Standard deployment "
+                "has none"
             ),
         ),
         (

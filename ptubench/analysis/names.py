@@ -150,9 +150,10 @@ STREAMED = ("ttft.", "ttfo.", "ttft_scheduled.", "tbt.", "tps.", "gap.")
 """How the paths begin that only streamed answers have a value for."""
 
 NOT_MEASURED = "not measured"
-_SIZE = "it needs model and size of the deployment (--model, --ptu)"
+_SIZE = "it needs the model and the size of a PTU deployment (--model, --ptu)"
 _UNTOLD = {
     "slo.": "the workload has no `slo:`",
+    "tpm.normalized": _SIZE,
     "tpm.per_ptu": _SIZE,
     "tpm.of_published": _SIZE,
     "utilization.estimated.mean": _SIZE,
@@ -169,10 +170,10 @@ _UNTOLD = {
 
 
 def untold(path: str, *, streamed: bool = True) -> str:
-    """That a metric was not measured, and why where that is known; `streamed` says whether answers were asked for as streams."""
-    if not streamed and path.startswith((*STREAMED, "slo.")):
-        return f"{NOT_MEASURED}: the answers were not streamed{', or there is no `slo:`' if path.startswith('slo.') else ''}"
+    """That a metric was not measured, and why where that is known; `streamed`: answers were asked for as streams."""
     why = next((why for begin, why in _UNTOLD.items() if path.startswith(begin)), None)
+    if not streamed and path.startswith((*STREAMED, "slo.")):
+        why = "the answers were not streamed" + (f", or {why}" if why else "")
     return NOT_MEASURED if why is None else f"{NOT_MEASURED}: {why}"
 
 
