@@ -17,6 +17,7 @@ from ptubench.capacity_run import CapacityOptions
 from ptubench.cli.capacity import _exit_code
 from ptubench.commands import RunOptions
 from ptubench.errors import UsageError
+from ptubench.ptu.capacity import capacity
 from ptubench.report import capacity as report
 from ptubench.results import store
 from ptubench.search import drive
@@ -389,10 +390,15 @@ def test_a_run_is_over_when_it_is_enough():
 
 def test_a_capacity_that_was_typed_is_not_called_published(quick):
     _, answer, _ = quick
-    typed = answer | {"capacity": answer["capacity"] | {"source": "as typed"}}
+    ratio, rate = (capacity("gpt-4.1", 1, **given).source for given in ({"ratio": 3.0}, {"tpm_per_ptu": 3000.0}))
+    told = [
+        _text(answer | {"capacity": answer["capacity"] | {"source": source}}) for source in (ratio, rate, "as typed")
+    ]
 
     assert "of the published 3,000 (catalogue of" in _text(answer)
-    assert "of the typed 3,000 (as typed)" in _text(typed)
+    assert f"of the published 3,000 ({ratio})" in " ".join(told[0].split())
+    assert f"of the typed 3,000 ({rate})" in " ".join(told[1].split())
+    assert "of the typed 3,000 (as typed)" in told[2]
 
 
 def test_a_real_target_is_not_driven_to_its_limit_unasked(tmp_path):

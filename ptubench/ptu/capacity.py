@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_TYPED, _TPM = "as typed", "TPM per PTU"
+
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     """The published capacity of `ptu` units of one model."""
@@ -70,13 +72,13 @@ def capacity(
 
 
 def by_whom(source: str) -> str:
-    """The word "published", or "typed" where the `source` of a capacity says that one of its figures was."""
-    return "typed" if "typed" in source else "published"
+    """Where the tokens a minute of one PTU come from, by the `source` of a capacity: the word "typed", or "published"."""
+    return "typed" if source == _TYPED or _TPM in source else "published"
 
 
 def _source(ratio: float | None, tpm_per_ptu: float | None) -> str:
-    typed = [name for name, value in (("ratio", ratio), ("TPM per PTU", tpm_per_ptu)) if value is not None]
+    typed = [name for name, value in (("ratio", ratio), (_TPM, tpm_per_ptu)) if value is not None]
     if len(typed) == 2:
-        return "as typed"
+        return _TYPED
     published = f"catalogue of {catalogue.DATED}"
-    return f"{published}, {typed[0]} as typed" if typed else published
+    return f"{published}, {typed[0]} {_TYPED}" if typed else published

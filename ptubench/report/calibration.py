@@ -7,7 +7,6 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ptubench.ptu.capacity import by_whom
 from ptubench.report.text import bullets, sheet, untrusted
 from ptubench.units import number_text, seconds_text, share_text
 
@@ -33,7 +32,7 @@ _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 def calibration(told: Mapping[str, Any]) -> RenderableType:
     """A line for each figure that was found, beside what is published or what the run was told, and what the run can't tell."""
     published = told["published"]
-    by = "published" if published is None else by_whom(published["source"])
+    by = "published or typed" if published is not None and "typed" in published["source"] else "published"
     table = sheet("Measured by --from", "found", "95 % interval", by)
     beside = {} if published is None else {"ratio": published["ratio"], "tpm_per_ptu": published["tpm_per_ptu"]}
     if published is not None and told["ptu"] is not None:
