@@ -194,7 +194,7 @@ def dry_run(prepared: Prepared) -> dict[str, Any]:
     Raises:
         UsageError: it would need an extra that is not installed.
     """
-    _order(prepared, say=lambda _: None, watch=lambda _: None)  # raises what a run would
+    _order(prepared)  # raises what a run would
     target = prepared.target
     standard = target.type == "standard"
     return preview(prepared.workload, prepared.plan, prepared.capacity, standard=standard, model=target.model)
@@ -206,7 +206,7 @@ def probe_target(prepared: Prepared) -> Probe:
     Raises:
         TargetRefused: the target can't be used; one sentence says why.
     """
-    return loop.run(probe_only(_order(prepared, say=lambda _: None, watch=lambda _: None)))
+    return loop.run(probe_only(_order(prepared)))
 
 
 def run(
@@ -271,8 +271,8 @@ def _described(target: Target) -> Target:
 def _order(
     prepared: Prepared,
     *,
-    say: Callable[[str], None],
-    watch: Callable[[Progress], None],
+    say: Callable[[str], None] = lambda _: None,
+    watch: Callable[[Progress], None] = lambda _: None,
     enough: Callable[[Line], bool] = lambda _: False,
     abort: Callable[[Line], Aborted | None] = lambda _: None,
     opening: tuple[Line, ...] = (),

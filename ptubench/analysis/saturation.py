@@ -29,7 +29,9 @@ DEEPEST = 120.0
 _DEEPEST_TOLD = 86_400.0  # seconds; a file that says more was damaged
 _APART = 0.005  # seconds: what is nearer may have reached the service in another order
 _MOST = 300  # refusals of which all pairs are looked at
-_SMALL = 0.04  # of the time between two refusals: what is not known of their waits, at most; seldom more than a half
+_SMALL = (
+    0.04  # of the time between two refusals, the most that is not known of their waits; half a window does at any rate
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ def between_refusals(attempts: Attempts, capacity: Capacity, window: Window) -> 
 
     Args:
         attempts: sent to the target itself.
-        capacity: for the weights of tokens only.
+        capacity: for the weights of tokens; where no wait was told, also for how long a charge takes to drain.
         window: seconds.
     """
     refused = refusals(attempts)

@@ -164,7 +164,7 @@ _LIMITS: Iterable[tuple[Callable[[_Told], bool], str | Callable[[_Told], str]]] 
     ),
     (
         _one_size,
-        "A mix of sizes: every prompt had the same size; where long and short ones share the PTUs, both are refused and wait otherwise.",
+        "A mix of sizes: every prompt had the same size; where long and short ones share the PTUs, they are refused and wait differently.",
     ),
     (lambda told: not _caches(told), "What prompt caching saves: no two prompts had a long beginning in common."),
     (

@@ -28,7 +28,9 @@ def enough(answer: Answer) -> str:
     split = (clean(row["rule"], 60).partition(" ") for row in rows)
     rules = dict.fromkeys(f"{SHORT.get(name, name)} {limit}" for name, _, limit in split)
     over = [row for row in rows if row["passed"] and row.get("tolerance") and row["measured"] > row["limit"]]
-    said = f"; {100 * over[0]['tolerance']:g} points more pass, as answers run over a minute's edge" if over else ""
+    said = (
+        f"; up to {100 * over[0]['tolerance']:g} points more pass, as answers run over a minute's edge" if over else ""
+    )
     return f"enough: {', '.join(rules)}{said}"
 
 

@@ -84,18 +84,17 @@ def _value(value: Any) -> str:
 def on_429(workload: Workload, divert_to: Mapping[str, Any] | None = None) -> str:
     """What happens after a 429; `divert_to` is the second target as it was described."""
     how = workload.throttling
-    wait = f"the lane waits as long as it asks, else {duration_text(LANE_WAIT)}"
     if how.on_429 == "retry":
         most = f", not after a wait over {duration_text(how.max_wait)}" if how.max_wait is not None else ""
-        said, then = (
-            f"retry: as the official Python client does, {how.max_retries} times at most{most}",
-            "after a last 429 ",
-        )
+        said = f"retry: as the official Python client does, {how.max_retries} times at most{most}"
     elif how.on_429 == "divert":
-        said, then = f"divert: at once to {_second(divert_to or {})}, measured apart", "after a last 429 "
+        said = f"divert: at once to {_second(divert_to or {})}, measured apart"
     else:
-        said, then = "none: counted, not repeated", ""
-    return f"{said}; {then}{wait}" if isinstance(workload.load, ClosedLoop) else said
+        said = "none: counted, not repeated"
+    if not isinstance(workload.load, ClosedLoop):
+        return said
+    after = "" if how.on_429 == "none" else "after a last 429 "
+    return f"{said}; {after}the lane waits as long as it asks, else {duration_text(LANE_WAIT)}"
 
 
 def _second(target: Mapping[str, Any]) -> str:

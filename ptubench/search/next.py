@@ -23,7 +23,7 @@ WITHIN = 0.03
 _FAR, _NEAR = 0.05, 0.01  # how far from the estimate the next step is, as shares of it
 _DOWN, _UP = 0.8, 1.2
 _LEAST = 0.02
-"""Of the saturated rate: below it, no rate passes."""
+"""Of the saturated rate: the lowest that is tried."""
 
 Why = Literal["narrow", "steps", "nothing_passes", "all_pass"]
 
@@ -61,7 +61,7 @@ def move(steps: Sequence[Tried], saturated: Saturated, goal: Goal) -> Move:
     """The next move after some steps."""
     curve = None if goal.limit is None else fit([step.seen for step in steps], saturated, goal.limit)
     broken = min((step.seen.rate for step in steps if step.by_others), default=math.inf)
-    # So low a rate is never tried: a curve that leads there does not fit a bucket that holds a call or two.
+    # A curve that leads lower does not fit: it knows nothing of a bucket that holds a call or two.
     if curve is None or broken < curve.high or curve.rate < _LEAST * saturated.rate:
         return _bracketing(steps, saturated, goal)
     return _narrowing(steps, saturated, curve, goal)
