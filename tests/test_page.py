@@ -196,7 +196,7 @@ def test_a_page_begins_with_what_the_run_says_in_plain_sentences(tmp_path):
     whole = "half were answered in full within 1.00 s and 95 of 100 within 1.00 s (E2E)"
 
     assert told.short == [
-        "Of 501 calls a minute, the deployment took 401: 72,000 normalized tokens a minute, 48.0 % of what is published for 50 PTU.",
+        "Of 501 calls a minute, the deployment took 401: 72,000 normalized tokens a minute, 48.0 % of the published capacity of 50 PTU.",
         f"Of the calls that it took, {fast}; {whole}.",
         "It refused 20.0 % (429), one call in 5: whoever does not try again gets an error.",
         "0.20 % failed otherwise (broken_stream).",
@@ -221,6 +221,14 @@ def test_of_a_run_that_says_little_the_sentences_are_few_and_whole(tmp_path, lin
     for sentence in section(run, summary_of(run), name="run", title="run").short:
         assert sentence.endswith(".")
         assert "None" not in sentence
+
+
+def test_a_capacity_that_was_typed_is_not_called_published(tmp_path):
+    run = run_file(tmp_path, *runs.steady(400), target=AZURE | {"tpm_per_ptu": 3000.0})
+    told = section(run, summary_of(run), name="run", title="run")
+
+    assert "of the typed capacity of 50 PTU" in told.short[0]
+    assert "published capacity" not in str(told)
 
 
 def test_a_run_of_which_hardly_any_call_was_answered_says_so_in_a_whole_sentence(tmp_path):

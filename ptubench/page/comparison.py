@@ -119,11 +119,11 @@ def _price(summaries: Sequence[Summary], number: int, prices: Prices) -> str:
 
 def _price_of_tokens(compared: Compared, number: int, prices: Prices) -> str:
     """The same of deployments of which not all are paid by the hour."""
-    base, other = (number_text(value) for value in _costs(compared, number))
-    if "–" in (base, other):
+    base, other = _costs(compared, number)
+    if base is None or other is None:
         return ""
     return (
-        f"A million tokens cost {other} {prices.currency} from {_letter(number)} and {base} from A ({prices.called} of "
+        f"A million tokens cost {number_text(other)} {prices.currency} from {_letter(number)} and {number_text(base)} from A ({prices.called} of "
         f"{prices.dated.isoformat()}; PTUs by the hour, as full as they were in the window)."
     )
 
@@ -207,7 +207,7 @@ def _told(summary: Summary, first: str, prices: Prices) -> dict[str, str]:
     for label, name in _latencies(first).items():
         metric, percentile = name.split(".")
         said[label] = cell(metrics[metric], percentile).plain
-    said["of the published capacity used"] = share_text(metrics["tpm"]["of_published"])
+    said["of the published (or typed) capacity used"] = share_text(metrics["tpm"]["of_published"])
     said["price by the hour"] = "–" if hour is None else f"{number_text(hour)} {prices.currency}"
     return said
 

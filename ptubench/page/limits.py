@@ -10,6 +10,7 @@ from ptubench.analysis.azure import last
 from ptubench.analysis.columns import Run
 from ptubench.compare.unlike import kind_of
 from ptubench.page.facts import first_read
+from ptubench.ptu.capacity import by_whom
 from ptubench.record import Resource
 from ptubench.samples import NEEDED
 from ptubench.units import duration_text, share_text
@@ -112,7 +113,10 @@ def _one_place(told: _Told) -> str:
 
 def _unsaved(told: _Told) -> str:
     share = share_text(told.metrics["tpm"]["of_published"])
-    return f"The most it takes: nothing was refused at {share} of the published capacity; `ptubench capacity` searches for it."
+    by = by_whom(told.target["capacity"]["source"])
+    return (
+        f"The most it takes: nothing was refused at {share} of the {by} capacity; `ptubench capacity` searches for it."
+    )
 
 
 _LIMITS: Iterable[tuple[Callable[[_Told], bool], str | Callable[[_Told], str]]] = (

@@ -17,6 +17,7 @@ from ptubench.page.model import Banner, Kind, Listing, Section, Table, Tile, Ton
 from ptubench.page.repeat import repeat
 from ptubench.page.short import in_short, terms
 from ptubench.page.tables import tables
+from ptubench.ptu.capacity import by_whom
 from ptubench.ptu.prices import Prices, shipped
 from ptubench.report import table
 from ptubench.report.heading import ENDED
@@ -105,7 +106,8 @@ def tiles(summary: Summary) -> Sequence[Tile]:
         found.append(Tile(label="Tokens/min", value=number_text(tpm["total"]), detail="prompt and completion"))
     else:
         if tpm["of_published"] is not None:
-            detail = f"{share_text(tpm['of_published'])} of the published capacity"
+            by = by_whom(summary["target"]["capacity"]["source"])
+            detail = f"{share_text(tpm['of_published'])} of the {by} capacity"
         else:
             detail = "capacity not known" if summary["target"]["capacity"] is None else "no answer told its tokens"
         found.append(Tile(label="Normalized tokens/min", value=number_text(tpm["normalized"]), detail=detail))

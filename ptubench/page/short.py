@@ -10,6 +10,7 @@ from ptubench.page.charts.parts import count_text
 from ptubench.page.facts import first_read
 from ptubench.page.model import Fact
 from ptubench.ptu import bill
+from ptubench.ptu.capacity import by_whom
 from ptubench.ptu.prices import Prices
 from ptubench.ptu.sizing import TYPES
 from ptubench.report.latency import in_unit
@@ -110,8 +111,8 @@ def _took(summary: Summary) -> str:
     took = f"Of {number_text(rpm['offered'])} calls a minute, the deployment took {number_text(rpm['admitted'])}"
     if tpm["of_published"] is not None:
         return (
-            f"{took}: {number_text(round(tpm['normalized']))} normalized tokens a minute, {share_text(tpm['of_published'])} of what is "
-            f"published for {target['ptu']:,} PTU."
+            f"{took}: {number_text(round(tpm['normalized']))} normalized tokens a minute, {share_text(tpm['of_published'])} of the "
+            f"{by_whom(target['capacity']['source'])} capacity of {target['ptu']:,} PTU."
         )
     return f"{took}: {number_text(round(tpm['total']))} tokens a minute." if tpm["total"] else f"{took}."
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptubench.page.charts.parts import count_text
+from ptubench.ptu.capacity import by_whom
 from ptubench.ptu.sizing import TYPES
 from ptubench.report.text import clean
 from ptubench.units import duration_text, number_text, share_text
@@ -132,7 +133,9 @@ def of_capacity(answer: Answer) -> list[str]:
         said.append(_crossed(answer))
     if found is not None and found["of_published"] is not None:
         least = "at least " if found["at_least"] else ""
-        said.append(f"Its capacity is {least}{share_text(found['of_published'])} of what is published for it.")
+        said.append(
+            f"Its capacity is {least}{share_text(found['of_published'])} of the {by_whom(found['source'])} one."
+        )
     return [sentence for sentence in said if sentence]
 
 

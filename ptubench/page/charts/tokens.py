@@ -1,4 +1,4 @@
-"""Tokens per minute against the published capacity and Azure's figure."""
+"""Tokens per minute against the published or typed capacity, and Azure's figure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from ptubench.page.charts.model import Cell, Chart
 from ptubench.page.charts.parts import BLUE, GREEN, PURPLE, SKY, Clock
 from ptubench.page.charts.steps import Look
 from ptubench.page.charts.thin import extremes
-from ptubench.ptu.capacity import Capacity
+from ptubench.ptu.capacity import Capacity, by_whom
 from ptubench.units import duration_text, number_text, share_text
 
 _CHARGED = {
@@ -27,13 +27,13 @@ _MOST_BARS = 1000
 
 
 def tokens(run: Run, *, clock: Clock, window: tuple[float, float], capacity: Capacity | None) -> Chart | None:
-    """Tokens by UTC minute, normalized and beside the published capacity where that is known; None without usage.
+    """Tokens by UTC minute, normalized and beside the capacity where that is known; None without usage.
 
     Args:
         run: all of its attempts.
         clock: of the run.
         window: in seconds; its end is that of the load.
-        capacity: the published one.
+        capacity: the published one, or as typed.
     """
     found = series.tokens(run, load_end=window[1])
     if found is None:
@@ -56,7 +56,9 @@ def tokens(run: Run, *, clock: Clock, window: tuple[float, float], capacity: Cap
     axis = clock.axis(found.grid.start, steps.end(found.grid))
     return Chart(
         name="tokens",
-        title="Tokens per minute" if capacity is None else "Normalized tokens against the published capacity",
+        title="Tokens per minute"
+        if capacity is None
+        else f"Normalized tokens against the {by_whom(capacity.source)} capacity",
         description=_said(total, capacity, minutes=found.minutes),
         figure=parts.figure(
             _data(found, shown, clock, capacity, kept),
@@ -75,7 +77,7 @@ def tokens(run: Run, *, clock: Clock, window: tuple[float, float], capacity: Cap
 def _data(
     found: series.Tokens, amounts: Mapping[str, Floats], clock: Clock, capacity: Capacity | None, kept: Ints
 ) -> list[dict[str, Any]]:
-    """What was used in the steps that are drawn, what others say of them, and the published capacity."""
+    """What was used in the steps that are drawn, what others say of them, and the capacity."""
     # All of a step stands in its middle, so that it is told together on hover.
     x = clock.all_at(found.grid.start + (kept + 0.5) * found.grid.width)
     if len(kept) < found.grid.bins:
@@ -96,7 +98,8 @@ def _data(
         marks = _marks(x, scaled, _AZURE, symbol="star-diamond", hover="%{customdata:.3~%} of its capacity")
         data.append(marks | {"customdata": [None if share is None else parts.number(share) for share in shares]})
     ends = (clock.at(found.grid.start), clock.at(steps.end(found.grid)))
-    return [*data, parts.level(capacity.tpm, ends, f"published capacity: {number_text(round(capacity.tpm))}/min")]
+    level = f"{by_whom(capacity.source)} capacity: {number_text(round(capacity.tpm))}/min"
+    return [*data, parts.level(capacity.tpm, ends, level)]
 
 
 def _total(x: list[float], values: Floats) -> dict[str, Any]:
@@ -137,7 +140,7 @@ def _said(total: Floats, capacity: Capacity | None, *, minutes: bool) -> str:
         return f"Prompt and completion tokens in each {each}: at most {number_text(round(highest))} per minute."
     return (
         f"Normalized tokens in each {each}: at most {number_text(round(highest))} per minute, {share_text(highest / capacity.tpm)} of "
-        f"the published capacity of {number_text(round(capacity.tpm))}."
+        f"the {by_whom(capacity.source)} capacity of {number_text(round(capacity.tpm))}."
     )
 
 
@@ -149,8 +152,8 @@ def _weights(run: Run, capacity: Capacity | None) -> str:
         return f"Not normalized: {why}."
     of = capacity.weights
     return (
-        f"Charged per token: prompt {of.input:g}, cached {of.cached:g}, completion {of.output:g}; an estimate from the "
-        f"published table ({capacity.source})."
+        f"Charged per token: prompt {of.input:g}, cached {of.cached:g}, completion {of.output:g}; an estimate "
+        f"({capacity.source})."
     )
 
 
@@ -161,7 +164,7 @@ def _note(found: series.Tokens, weights: str, drawn: int, rows: int) -> str:
         else f"The load has too few full UTC minutes: steps of {duration_text(found.grid.width)}, as rates per minute."
     ]
     said.append(weights)
-    said.append("Azure tells utilization: it is drawn as that share of the published capacity." if found.azure else "")
+    said.append("Azure tells utilization: it is drawn as that share of this capacity." if found.azure else "")
     bins = found.grid.bins
     if drawn < bins:
         said.append(f"{drawn:,} of {bins:,} minutes are drawn: the least and the most of every stretch.")
