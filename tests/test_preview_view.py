@@ -11,7 +11,7 @@ from ptubench.load.preview import preview
 from ptubench.ptu.capacity import capacity
 from ptubench.report.preview import render
 from ptubench.sim.options import parse
-from ptubench.workload.model import Class, ClosedLoop, Fixed, Uniform, Workload
+from ptubench.workload.model import Cached, Class, ClosedLoop, Fixed, Uniform, Workload
 from summaries import WORKLOAD
 
 TARGET = {
@@ -59,6 +59,15 @@ def test_the_dry_run_of_a_closed_loop_looks_as_reviewed():
     view = shown(render(planned(closed_loop()), closed_loop(), TARGET | {"kind": "simulated"}))
 
     assert view == golden("preview-closed-80", view)
+
+
+@pytest.mark.parametrize(("prefixes", "said"), [(1, "2,048 (1 prefix)"), (8, "2,048 (8 prefixes)")])
+def test_the_dry_run_says_how_many_prefixes_are_shared(prefixes, said):
+    plain = WORKLOAD.classes[0]
+    cached = msgspec.structs.replace(plain, prompt=Fixed(tokens=3000), cached=Cached(tokens=2048, prefixes=prefixes))
+    workload = msgspec.structs.replace(WORKLOAD, classes=(cached,))
+
+    assert said in shown(render(planned(workload), workload, TARGET))
 
 
 def test_without_a_size_the_dry_run_says_how_to_learn_the_utilization():

@@ -116,11 +116,15 @@ def _what(workload: Workload, target: Mapping[str, Any], divert_to: Mapping[str,
     return _grid(*rows)
 
 
+def _prefixes(count: int) -> str:
+    return "1 prefix" if count == 1 else f"{count:,} prefixes"
+
+
 def _sizes(kind: Class) -> str:
     """Sizes of one class's calls."""
     tokens = "tokens as recorded" if kind.prompt is None else f"{words.sizes(kind.prompt)} tokens"
     prompt = "your own messages" if kind.messages else f"prompt {tokens}"
-    cached = f", of them shared {kind.cached.tokens:,} ({kind.cached.prefixes:,} prefixes)" if kind.cached else ""
+    cached = f", of them shared {kind.cached.tokens:,} ({_prefixes(kind.cached.prefixes)})" if kind.cached else ""
     completion = f"; completion {words.sizes(kind.completion)}" if kind.completion else ""
     unsaid = "none" if kind.unlimited else "as each line says" if kind.messages else "the same as the completion"
     limit = words.sizes(kind.limit) if kind.limit else unsaid
