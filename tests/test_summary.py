@@ -297,11 +297,18 @@ def test_a_long_run_has_wider_steps_and_loses_nothing(tmp_path):
 
 
 def test_latency_slices_withhold_what_their_sample_cannot_support(tmp_path):
-    slices = summary(tmp_path, *steady(100, start=10.0, step=0.02), *steady(5, first=200, start=20.0))["latency"]
+    slices = summary(tmp_path, *steady(600, start=10.0, step=0.02), *steady(5, first=700, start=24.0))["latency"]
 
     assert slices[5]["t_s"] == 10
     assert slices[5]["ttft_p95"] == pytest.approx(0.1)
-    assert (slices[10]["count"], slices[10]["ttft_p50"]) == (5, None)
+    assert (slices[12]["count"], slices[12]["ttft_p50"]) == (5, None)
+
+
+def test_latency_slices_of_few_calls_are_long_enough_for_a_median(tmp_path):
+    slices = summary(tmp_path, *steady(60, start=0.0, step=1.0))["latency"]
+
+    assert [part["width_s"] for part in slices] == [15] * 5
+    assert all(part["ttft_p50"] == pytest.approx(0.1) for part in slices[:4])
 
 
 def test_lane_waits_and_connections_are_counted_where_they_happened(tmp_path):

@@ -11,10 +11,12 @@ from ptubench.analysis.columns import CUT, DROPPED, FAILED, OK, THROTTLED, Attem
 from ptubench.analysis.latencies import ttft
 from ptubench.analysis.rates import Grid
 from ptubench.analysis.requests import Requests
+from ptubench.analysis.series import step_width
+from ptubench.samples import NEEDED
 
 _STEPS = 900
 _SLICES = 60
-_NICE = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
+_CALLS = 2 * NEEDED["p50"]  # of a slice: room for chance, so that few are without a median
 
 
 def timeline(attempts: Attempts, requests: Requests, *, finished: float) -> list[dict[str, Any]]:
@@ -64,8 +66,11 @@ def timeline(attempts: Attempts, requests: Requests, *, finished: float) -> list
 
 
 def latency(requests: Requests, *, load_end: float) -> list[dict[str, Any]]:
-    """TTFT of the requests that were due in each slice of the load, of the target itself, by the sample and unanswered rules."""
-    width = next((width for width in _NICE if load_end <= width * _SLICES), math.ceil(load_end / _SLICES))
+    """TTFT of the requests that were due in each slice of the load, of the target itself, by the sample and unanswered rules.
+
+    At most 60 slices; fewer where the calls would be too few for a median in most of them.
+    """
+    width = int(step_width(load_end, len(requests.scheduled), each=_CALLS, most=_SLICES))
     edges = np.arange(0, max(1, math.ceil(load_end / width)) + 1) * float(width)
     values = np.where(requests.by_target, ttft(requests), np.nan)
     cuts = np.searchsorted(requests.scheduled, edges)
