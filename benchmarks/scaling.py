@@ -140,7 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rate", type=int, default=100, help="calls a second")
     parser.add_argument("--duration", type=int, default=10, help="seconds of load")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     say(
         f"scaling.py: {options.rate} calls a second for {options.duration} s, {options.rounds} rounds of two runs, one more"

@@ -205,7 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--streams", type=int, nargs="+", default=[100, 400, 1000, 1500])
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--duration", type=int, default=10, help="seconds of load, warm-up included")
     parser.add_argument("--warmup", type=int, default=4, help="seconds")
     parser.add_argument("--parent", choices=("same", "apart"), default="same", help="the parent's core: the worker's?")
