@@ -71,6 +71,15 @@ def test_the_draw_to_go_by_is_one_that_nine_of_ten_do_not_exceed():
     assert sum(tpm < peak(load, found.seed) for tpm in found.tpm) < 0.9 * len(found.seeds)
 
 
+def test_all_draws_together_last_as_long_as_their_minutes():
+    load = workload(duration="150s", warmup="30s")
+
+    assert demand.minutes(make_plan(load))[0].lasts.tolist() == [1, 1, 0.5]
+    joined = draws(load, ONE).demand
+    assert len(joined.lasts) == len(joined.calls)
+    assert joined.lasts.sum() == pytest.approx(joined.minutes)
+
+
 def test_draws_begin_with_the_workloads_own_seed():
     assert draws(workload(seed=7), ONE).seeds[:2] == (7, 8)
     assert draws(workload(seed=7), ONE).tpm[0] == peak(workload(), 7)

@@ -1,5 +1,6 @@
 """The published sizing formula, the sizes that can be deployed, and what they cost."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -247,6 +248,20 @@ def test_a_base_load_with_a_peak_is_cheapest_mixed():
 
     assert mix.ptu == 20
     assert mix.diverted == pytest.approx((600 * 900 - 60_000) / (1194 * 900))
+
+
+def test_half_a_minute_at_the_end_has_half_a_minutes_capacity():
+    whole = load([100, 100])
+    part = replace(load([100, 100, 50]), minutes=2.5, lasts=np.array([1, 1, 0.5]))
+    one = capacity("gpt-4.1", 1)
+
+    def best(demand):
+        paid = money.as_you_go(demand, LIST.models["gpt-4.1"], 1.0)
+        return money.best_mix(demand, paid, one, hours=730, sizes=[30], ptu_month=1)
+
+    assert best(part).ptu == 30
+    assert best(part).diverted == pytest.approx(best(whole).diverted)
+    assert best(part).total == pytest.approx(best(whole).total)
 
 
 def test_a_bill_without_hours_gives_no_verdict():

@@ -48,7 +48,9 @@ def demand(plan: Plan, *, prompt_limit: int | None = None) -> tuple[Demand, int]
 def minutes(plan: Plan, *, prompt_limit: int | None = None) -> tuple[Demand, int]:
     """The same of any draw, also of one without calls; NaN where tokens are not known."""
     amounts = _amounts(plan, prompt_limit)
-    found = replace(_summed(plan, plan.per_minute, amounts), judged=_summed(plan, plan.whole_minutes, amounts))
+    total = _summed(plan, plan.per_minute, amounts)
+    lasts = np.clip(total.minutes - np.arange(len(total.calls)), 0.0, 1.0)
+    found = replace(total, lasts=lasts, judged=_summed(plan, plan.whole_minutes, amounts))
     return found, int((amounts[0] == 0).sum())
 
 

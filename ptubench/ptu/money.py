@@ -88,11 +88,12 @@ def best_mix(
         ptu_month: money per PTU and month.
     """
     tokens = demand.normalized(one)
+    capacity = one.tpm * (1.0 if demand.lasts is None else demand.lasts)
     scale = hours * 60 / demand.minutes * demand.scale
     whole = float(tokens.sum())
 
     def mixed(ptu: int) -> Mix:
-        over = np.maximum(tokens - ptu * one.tpm, 0.0)
+        over = np.maximum(tokens - ptu * capacity, 0.0)
         share = np.divide(over, tokens, out=np.zeros_like(over), where=tokens > 0)
         diverted = float(over.sum()) / whole if whole else 0.0
         return Mix(

@@ -40,6 +40,8 @@ class Demand:
     completion: Floats
     minutes: float
     """How long the load lasts, minutes without calls included; the last one may be a part of a minute."""
+    lasts: Floats | None = None
+    """Minutes that each of them lasts, where the last one may be a part of a minute; None: all are full."""
     scale: float = 1.0
     """What turns totals into those to be expected: a drawn sample has more or fewer calls than the rate that was asked for."""
     judged: "Demand | None" = None

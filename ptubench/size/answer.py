@@ -282,9 +282,9 @@ def _notes(asked: Asked, measured: float | None) -> list[str]:
         and isinstance(load.workload.load, OpenLoop)
         and load.workload.duration < _SHORT
     ):
-        of = "of" if load.workload.duration >= _MINUTE else "scaled from"
+        of = "taken" if load.workload.duration >= _MINUTE else "scaled"
         notes.append(
-            f"The busiest minute is {of} {duration_text(load.workload.duration)} of made-up arrivals; your busiest hour decides: "
+            f"The busiest minute is {of} from {duration_text(load.workload.duration)} of made-up arrivals; your busiest hour decides: "
             "--usage or --from-monitor sizes by what was used."
         )
     if load.usage is not None and load.usage.hours < _WEEK:

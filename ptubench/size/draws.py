@@ -89,6 +89,7 @@ def _joined(found: Sequence[Demand], best: int, *, scale: float) -> Demand:
         cached=np.concatenate([load.cached for load in found]),
         completion=np.concatenate([load.completion for load in found]),
         minutes=sum(load.minutes for load in found),
+        lasts=np.concatenate([np.ones(len(load.calls)) if load.lasts is None else load.lasts for load in found]),
         scale=scale,
         judged=found[best].judged,
     )
