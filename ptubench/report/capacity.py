@@ -171,7 +171,9 @@ def _wanted(wanted: Mapping[str, Any]) -> Text:
     if wanted["ptu_high"] is not None and wanted["ptu_high"] != wanted["ptu"]:
         deployable += f", at the low end of the interval {wanted['ptu_high']:,}"
     raw = f"{wanted['raw']:,.1f} to {wanted['raw_high']:,.1f} PTU by proportion"
-    return Text(f"{deployable} ({raw})" if deployable else raw)
+    # By its busiest minute and with headroom, a load that comes and goes needs more (docs/capacity.md).
+    spare = "; a steady rate with nothing to spare: buy by `ptubench size`"
+    return Text(f"{deployable} ({raw})" if deployable else raw).append(spare, style="dim")
 
 
 def _curve(answer: Answer) -> Table:

@@ -95,7 +95,7 @@ def _change(row: Row) -> tuple[Text, Text]:
     scale, unit = (row["relative"], "%") if row["relative"] else (row, "pt" if row["unit"] == "share" else "")
     percent = unit != ""
     low, high = (signed(scale[name], percent=percent) for name in ("low", "high"))
-    change = f"{signed(scale['change'], percent=percent)}{unit}" if scale["change"] is not None else "–"
+    change = f"{signed(scale['change'], percent=percent)} {unit}".rstrip() if scale["change"] is not None else "–"
     return Text(change), Text(f"{low or '-inf'} to {high or '+inf'}", style="dim")
 
 

@@ -94,7 +94,8 @@ def _elsewhere(run: Mapping[str, Any]) -> str:
     for name, told in run["elsewhere"].items():
         times = [f"{metric} p50 {in_unit(told[metric], 's')}" for metric in ("ttft", "e2e") if told[metric] is not None]
         parts.append(", ".join([f"{told['requests']:,} calls {name}, {told['ok']:,} of them answered", *times]))
-    return f"{'; '.join(parts)}; latencies, rates and cost below are those of the target alone"
+    alone = "latencies and rates" if run["cost"]["per_million_tokens"] is None else "latencies, rates and cost"
+    return f"{'; '.join(parts)}; {alone} below are those of the target alone"
 
 
 def _pair(number: int, run: Mapping[str, Any], metrics: Sequence[Row]) -> RenderableType:
@@ -168,7 +169,7 @@ def _cells(row: Row) -> tuple[Text, ...]:
         return *values, Text("–"), Text(), Text(word, style=_WORD_STYLES.get(word, ""))
     percent = unit != ""
     bounds = [signed(scale["low"], percent=percent) or "-inf", signed(scale["high"], percent=percent) or "+inf"]
-    change = f"{signed(scale['change'], percent=percent)}{unit}" if scale["change"] is not None else "–"
+    change = f"{signed(scale['change'], percent=percent)} {unit}".rstrip() if scale["change"] is not None else "–"
     return *values, Text(change), Text(" to ".join(bounds)), Text(word, style=_WORD_STYLES.get(word, ""))
 
 
