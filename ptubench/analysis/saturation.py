@@ -29,9 +29,8 @@ DEEPEST = 120.0
 _DEEPEST_TOLD = 86_400.0  # seconds; a file that says more was damaged
 _APART = 0.005  # seconds: what is nearer may have reached the service in another order
 _MOST = 300  # refusals of which all pairs are looked at
-_SMALL = (
-    0.04  # of the time between two refusals, the most that is not known of their waits; half a window does at any rate
-)
+# Of the time between two refusals, the most that is not known of their waits; half a window does at any rate.
+_SMALL = 0.04
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

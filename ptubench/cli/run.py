@@ -185,8 +185,8 @@ def _run(
     *,
     as_json: bool,
     strict: bool,
-    html: Path | None,
-    alias: bool,
+    html: Path | None = None,
+    alias: bool = False,
 ) -> int:
     """One run with its live view, and its page if one is asked for; the exit code."""
     from ptubench import commands
