@@ -56,7 +56,10 @@ FAULTS = [
         ": name: `3` is no name for a workload; it becomes part of file names: letters, digits, `-`, `_` and `.`",
     ),
     ({"load": ""}, ": `load` is missing; write for example `load: {rate: 45/min}`"),
-    ({"load": "load: 45/min"}, ": load: `45/min` is not a mapping; write `key: value` lines below it"),
+    (
+        {"load": "load: 45/min"},
+        ": load: `45/min` is not a mapping; write `rate: 45/min` below it, or --set load.rate=45/min",
+    ),
     (
         {"load": "load: {arrivals: poisson}"},
         ": load: says no kind of load; give one of `rate`, `tokens_per_minute`, `utilization`, `stages`, `concurrency`, `trace`",
@@ -202,7 +205,10 @@ FAULTS = [
         ": cached.tokens: 2000 does not fit into prompts of 1,000 tokens, which need 32 of their own; lower it or raise `prompt_tokens`",
     ),
     ({"x": "cached: {prefixes: 3}"}, ": cached: `tokens` is missing; write for example `tokens: 2048`"),
-    ({"x": "cached: 2048"}, ": cached: `2048` is not a mapping; write `key: value` lines below it"),
+    (
+        {"x": "cached: 2048"},
+        ": cached: `2048` is not a mapping; write `tokens: 2048` below it, or --set cached.tokens=2048",
+    ),
     (
         {"x": "warmup: 10m"},
         (
@@ -347,7 +353,10 @@ FAULTS = [
         {"x": "target: {ratio: 4:1}"},
         ":6: `4:1` is read differently by different YAML readers; put it in quotes if it is text, else write it another way",
     ),
-    ({"x": "target: https://x"}, ": target: `https://x` is not a mapping; write `key: value` lines below it"),
+    (
+        {"x": "target: https://x"},
+        ": target: `https://x` is not a mapping; write `endpoint: https://x` below it, or --set target.endpoint=https://x",
+    ),
 ]
 
 # YAML that is no plain data, with the line.

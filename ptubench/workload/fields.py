@@ -80,6 +80,12 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def section(value: object, place: Place, keys: str) -> Fields:
     """A mapping with none but the keys of one row of `KEYS`."""
     known = KEYS[keys]
+    # Each row of `KEYS` begins with what a bare value is meant for.
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        said, key = shown(value), known[0]
+        raise place.fault(
+            f"`{said}` is not a mapping; write `{key}: {said}` below it, or --set {shown(place.at(key).path)}={said}"
+        )
     fields = mapping(value, place)
     for key in fields:
         if key not in known:
