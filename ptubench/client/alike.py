@@ -7,6 +7,8 @@ every server: an event, its blank line, a chunk of its own, a read of its own.
 
 import functools
 
+from ptubench.client.exchange import GapSink
+
 _PLAIN = bytes(code for code in range(0x20, 0x7F) if code not in b'"\\')
 """Bytes that stand for themselves in a JSON string (RFC 8259, 7); what else is valid in one is decoded."""
 FRAME = len(b"data: \n\n")
@@ -16,37 +18,47 @@ _LONGEST = 4096
 
 
 class Alike:
-    """One event as it was read: what stands before the text of its content, and behind it."""
+    """One event as it was read, what stands before the text of its content and behind it; and how many like it came since.
 
-    __slots__ = ("_before", "_behind", "_from_text", "_sizes", "_to_text")
+    With thousands of streams each object that a read touches is a miss of the caches, and misses are most of what an
+    event costs in Python. So what a read needs is here, and its answer learns of it later, all at once.
+    """
 
-    def __init__(self, before: bytes, behind: bytes) -> None:
+    __slots__ = ("_before", "_behind", "_gaps", "_sizes", "events", "last")
+
+    def __init__(self, before: bytes, behind: bytes, gaps: GapSink, at: float) -> None:
         self._before = before
         self._behind = behind
-        self._to_text = len(before)
-        self._from_text = -len(behind)
+        self._gaps = gaps
         self._sizes = _size_lines()
+        self.events = 0  # not counted by the answer yet
+        self.last = at  # when the last of them came
 
-    def fits(self, read: bytes) -> bool:
-        """Whether a read is this event with another text, and its chunk as long as it says."""
+    def took(self, read: bytes, at: float) -> bool:
+        """Whether a read that came `at` is this event with another text, and its chunk as long as it says; then it is counted."""
         length = len(read)
         if length >= _LONGEST:
             return False
-        size = self._sizes[length]
-        digits = len(size)
-        if read.startswith(size) and read.startswith(self._before, digits) and read.endswith(self._behind):
-            text = read[digits + self._to_text : self._from_text]
-            return text != b"" and not text.strip(_PLAIN)
+        event = read.removeprefix(self._sizes[length])
+        rest = event.removeprefix(self._before)
+        text = rest.removesuffix(self._behind)
+        if length > len(event) > len(rest) > len(text) > 0 and not text.strip(_PLAIN):
+            self._gaps.content(at, self.last)
+            self.events += 1
+            self.last = at
+            return True
         return False
 
 
-def learn(read: bytes, body: bytes, mark: bytes) -> Alike | None:
+def learn(read: bytes, body: bytes, mark: bytes, gaps: GapSink, at: float) -> Alike | None:
     """What a read, of which `body` was the whole payload and one event with content, has in common with the next; or None.
 
     Args:
         read: as it came.
         body: as the parser of chunks handed it over, once for this read; the event's data and its `FRAME`.
         mark: what the text of the content follows, its opening quote included.
+        gaps: counts the next ones, and the times between them.
+        at: when the read came.
     """
     before, found, rest = body.partition(mark)
     text, quote, behind = rest.partition(b'"')
@@ -61,7 +73,15 @@ def learn(read: bytes, body: bytes, mark: bytes) -> Alike | None:
         and len(read) < _LONGEST
         and read == b"%s%s\r\n" % (_size_lines()[len(read)], body)
     )
-    return Alike(before + mark, quote + behind + b"\r\n") if whole and text and not text.strip(_PLAIN) else None
+    if not whole or not text or text.strip(_PLAIN):
+        return None
+    return Alike(before + mark, _shared(quote + behind + b"\r\n"), gaps, at)
+
+
+@functools.lru_cache(64)
+def _shared(behind: bytes) -> bytes:
+    """Equal bytes as one object: what all streams share stays in the caches."""
+    return behind
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import httptools
 from ptubench.client import alike, judge
 from ptubench.client.exchange import Exchange, GapSink
 from ptubench.stream import sse
-from ptubench.stream.answer import OUTPUT, BadEvent, one_line
+from ptubench.stream.answer import BadEvent, one_line
 from ptubench.workload.model import Timeouts
 
 MAX_HEADERS = 64 * 2**10
@@ -109,6 +109,7 @@ class Connection(asyncio.Protocol):
         finally:
             self._timer.cancel()
             if self._exchange is not None:  # cancelled: cut in the middle
+                self._settle(self._exchange)
                 self._exchange = None
                 self.close()
 
@@ -130,19 +131,14 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Stamp, then parse."""
         at = perf_counter()
+        if self._alike is not None and self._alike.took(data, at):
+            return
         exchange = self._exchange
         if exchange is None:
             self.close()  # nobody asked
             return
+        self._settle(exchange)
         self._at = at
-        if self._alike is not None:
-            if self._alike.fits(data):
-                exchange.answer.content(OUTPUT, at)
-                self._gaps.content(at, self._last_event)
-                if not self._spilled:
-                    self._last_event = at
-                return
-            self._alike = None
         if exchange.answered is None:
             exchange.answered = at
         self._parse(exchange, data)
@@ -276,14 +272,21 @@ class Connection(asyncio.Protocol):
                 self._last_event = at
         return content
 
+    def _settle(self, exchange: Exchange) -> None:
+        """Tell the answer of the events that were known by their bytes alone, and know none any more."""
+        known, self._alike = self._alike, None
+        if known is not None and known.events:
+            self._last_event = known.last
+            exchange.answer.more(known.events, known.last)
+
     def _learn(self, exchange: Exchange, read: bytes, body: bytes) -> None:
         """See what the next read may have in common with this one; seldom, where it never has."""
         answer, mark = exchange.answer, exchange.answer.text_mark
-        if mark is None or answer.error is not None or answer.first_output is None:
+        if mark is None or answer.error is not None or answer.first_output is None or self._spilled:
             return
         if self._learnt <= 4 + answer.content_events // 8:
             self._learnt += 1
-            self._alike = alike.learn(read, body, mark)
+            self._alike = alike.learn(read, body, mark, self._gaps, self._at)
 
     def _conclude(self) -> None:
         """The answer is complete: say what it was."""
@@ -306,10 +309,11 @@ class Connection(asyncio.Protocol):
         exchange, waiter = self._exchange, self._waiter
         if exchange is None or waiter is None:
             return
+        self._settle(exchange)
         if kind is not None:
             judge.broken(exchange, kind, text, b"".join(self._body))
         exchange.end = self._at
-        self._exchange = self._alike = None
+        self._exchange = None
         self.served += 1
         if not keep:
             self.close()
@@ -325,7 +329,8 @@ class Connection(asyncio.Protocol):
         if exchange.answered is None:
             quiet = ("first_byte_timeout", exchange.sent + limits.first_byte, limits.first_byte)
         else:
-            quiet = ("idle_timeout", self._at + limits.idle, limits.idle)
+            last = self._at if self._alike is None else self._alike.last
+            quiet = ("idle_timeout", last + limits.idle, limits.idle)
         kind, due, limit = min(quiet, ("total_timeout", exchange.sent + limits.total, limits.total), key=lambda x: x[1])
         if now < due:
             self._timer = self._loop.call_later(min(due - now, limits.idle) + 0.001, self._check_time)

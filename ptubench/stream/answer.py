@@ -71,6 +71,11 @@ class Answer:
             if held == OUTPUT:
                 self.first_output = at
 
+    def more(self, events: int, at: float) -> None:
+        """Count so many events with output that followed one, the last of which arrived `at`."""
+        self.content_events += events
+        self.last_content = at
+
     def fail(self, error: object) -> None:
         """Keep what an `error` value inside the answer says."""
         self.error = error_text(error)
