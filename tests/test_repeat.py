@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -64,6 +65,22 @@ def test_a_signal_ends_the_repeats_and_what_was_made_is_judged(number, tmp_path)
     assert process.returncode == found["exit_code"] == 130
     assert found["runs"][0]["ended"] == "completed"
     assert len(found["runs"]) < 25  # two, but for a signal that comes late
+
+
+def test_a_signal_that_comes_as_a_run_ends_keeps_the_next_one_from_beginning(tmp_path):
+    with start(tmp_path, "--repeat", "50") as process:
+        late = time.monotonic() + 60
+        while not any(b'"type":"end"' in file.read_bytes() for file in tmp_path.rglob("*.jsonl")):
+            assert time.monotonic() < late
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    first, *others = sorted((tmp_path / "results").iterdir())
+    *_, last = store.lines(first)
+
+    assert process.returncode == 130
+    assert last.ended == "completed"
+    assert len(others) < 20
 
 
 def test_a_sample_that_only_all_repeats_together_support_is_enough(tmp_path):

@@ -12,7 +12,7 @@ import platform
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where the run is stored, and how it ended."""
+    """Where the run is stored, and how it ended: `stopped` too where a signal came after all its load."""
 
     file: Path | None
     """None when the run was stopped before its load."""
@@ -98,11 +98,14 @@ async def run(order: Order) -> Outcome:
     with signals.caught():
         try:
             async with contextlib.AsyncExitStack() as stack:
-                return await _run(order, signals, stack)
+                outcome = await _run(order, signals, stack)
         except asyncio.CancelledError:
             if signals.ended == "completed":
                 raise
             return Outcome(None, "stopped")
+    if outcome.ended == "completed":  # by its file; a signal came while everything was put away
+        return replace(outcome, ended=signals.ended)
+    return outcome
 
 
 async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack) -> Outcome:
@@ -141,10 +144,11 @@ async def _run(order: Order, signals: Signals, stack: contextlib.AsyncExitStack)
             signals.loaded(stop=lambda: _stop(crew, order), abort=crew.abort)
             async with kept_fresh(*([] if team.remote else _telling(crew, reached, diverted))):
                 await crew.load(file, zero)
+            ended = signals.over()
             finished = time.perf_counter() - zero
             ahead = round(time.time() - unix - finished, 3)
             state = await simulated_state(target) if target.kind == "simulated" else None
-            last = crew.end(signals.ended, finished, state, drift=await team.drift())
+            last = crew.end(ended, finished, state, drift=await team.drift())
             last = msgspec.structs.replace(last, wall_ahead_s=ahead)
             if not crew.trouble:
                 file.write(record.encode(last))

@@ -12,7 +12,8 @@ Ended = Literal["completed", "stopped", "aborted", "lost"]
 class Signals:
     """What SIGINT, SIGTERM and SIGHUP do while a run goes on.
 
-    Before the load: `give_up`. Then the first one calls `stop`, the second `abort`.
+    Before the load: `give_up`. Then the first one calls `stop`, the second `abort`. After it, one is only kept in mind:
+    what was to follow does not begin.
     """
 
     def __init__(self, give_up: Callable[[], object]) -> None:
@@ -22,6 +23,11 @@ class Signals:
     def loaded(self, *, stop: Callable[[], None], abort: Callable[[], None]) -> None:
         """The load has begun: from now on signals end it in order."""
         self._next = [("stopped", stop), ("aborted", abort)]
+
+    def over(self) -> Ended:
+        """The load has ended, as is returned; a signal that comes now changes `ended` alone."""
+        self._next = [("stopped", lambda: None)] if self.ended == "completed" else []
+        return self.ended
 
     def _on_signal(self) -> None:
         if self._next:
