@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import ssl
 import time
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ from servers import CHAT, background
 
 _RESET = b'"reset":true'
 """In a request's body: its stream is reset after the first content."""
+_REFUSED = re.compile(rb'"refused":(\d+)')
+"""The same: the first one that says so is reset with this code before anything is answered."""
+_GOAWAY = b'"goaway":true'
+"""The same: with the first one the server goes away, and says that it has not looked at it."""
 
 
 @dataclass
@@ -26,6 +31,8 @@ class Served:
 
     port: int = 0
     connections: int = 0
+    turned_away: int = 0
+    """Requests that were answered with nothing."""
     contents: list[list[float]] = field(default_factory=list)
     """Per request, in order of arrival: `time.perf_counter` before each event with content was written."""
 
@@ -70,8 +77,16 @@ async def _converse(reader, writer, served: Served, pace: Pace, most_streams: in
                     bodies[event.stream_id] = bodies.get(event.stream_id, b"") + event.data
                     connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 elif isinstance(event, h2.events.StreamEnded):
+                    body = bodies.pop(event.stream_id)
+                    if not served.turned_away and (refused := _REFUSED.search(body) or _GOAWAY in body):
+                        served.turned_away += 1
+                        if refused is True:
+                            connection.close_connection(last_stream_id=event.stream_id - 2)
+                        else:
+                            connection.reset_stream(event.stream_id, int(refused[1]))
+                        continue
                     served.contents.append([])
-                    reset = _RESET in bodies.pop(event.stream_id)
+                    reset = _RESET in body
                     streams.create_task(
                         _answer(connection, writer, event.stream_id, served.contents[-1], pace, reset=reset)
                     )

@@ -26,10 +26,13 @@ from faulty import (
     send,
 )
 from h2_server import h2_server
+from ptubench.client.exchange import Exchange
 from ptubench.client.make import make_client
+from ptubench.engine.ways_out import way_out
 from ptubench.sim import faults
 from ptubench.sim.script import Do
-from servers import CHAT, FORBIDDEN, HANG, Authority, healthy, healthy_server, proxy, script_server
+from ptubench.target.model import Target
+from servers import CHAT, FORBIDDEN, HANG, Authority, background, healthy, healthy_server, proxy, script_server
 
 CANNOT_SEE = {
     # Its parser stops at the end of an answer, and what follows stays in it.
@@ -178,6 +181,87 @@ def test_what_stands_before_a_connection_is_named(tmp_path):
     assert {one.sent for one in (*named.values(), *hanging)} == {None}
 
 
+def test_a_server_that_does_not_read_does_not_answer():
+    limits = msgspec.structs.replace(PATIENT, first_byte=0.3, idle=0.1)
+
+    async def sent(url):
+        client = client_of(url, timeouts=limits)
+        exchange = await send(client, b" " * 50_000_000)
+        await client.close()
+        return exchange
+
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        exchange = run(sent(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
+
+    assert (exchange.failure, exchange.error, exchange.resent) == (
+        "first_byte_timeout",
+        "WriteTimeout: after 0.3 s",
+        False,
+    )
+
+
+def test_what_tls_makes_of_a_stream_that_was_spoilt_is_no_failed_handshake(tmp_path):
+    authority = Authority()
+
+    async def spoil(reader, writer):
+        """Between the two, and not for long honest."""
+        there, to_there = await asyncio.open_connection("127.0.0.1", server.port)
+
+        async def forth():
+            with contextlib.suppress(OSError):
+                while data := await reader.read(65536):
+                    to_there.write(data)
+
+        going, passed = asyncio.create_task(forth()), 0
+        with contextlib.suppress(OSError), contextlib.closing(writer), contextlib.closing(to_there):
+            while data := await there.read(65536):
+                passed += len(data)
+                writer.write(b"\xff" * 4096 if passed > 3500 else data)
+                await writer.drain()
+        going.cancel()
+
+    with (
+        healthy_server(tls=authority.serving(), tokens=100, gap=0.01) as server,
+        background() as thread,
+        thread.listening(asyncio.start_server(spoil, "127.0.0.1", 0)) as port,
+    ):
+        (exchange,) = run(in_turn(f"https://127.0.0.1:{port}{CHAT}", 1, ca_file=authority.file(tmp_path)))
+
+    assert (exchange.failure, exchange.status) == ("broken_stream", 200)
+    assert exchange.answer.content_events > 0
+
+
+@pytest.mark.parametrize("hears", [0, 100])
+@pytest.mark.parametrize("how", ["close", "abort"])
+def test_a_server_that_leaves_in_the_handshake_is_named_as_by_the_timed_client(how, hears):
+    async def leave(reader, writer):
+        await reader.read(hears)
+        getattr(writer.transport, how)()
+
+    with background() as thread, thread.listening(asyncio.start_server(leave, "127.0.0.1", 0)) as port:
+        seen = {kind: run(in_turn(f"https://127.0.0.1:{port}/", 1, kind=kind))[0] for kind in ("timed", "httpx")}
+
+    assert {kind: (one.failure, one.sent) for kind, one in seen.items()} == dict.fromkeys(seen, ("tls", None))
+
+
+@pytest.mark.parametrize("kind", ["timed", "httpx"])
+def test_the_authority_of_a_certificate_is_asked_for_whichever_client_does_not_know_it(kind):
+    with healthy_server(tls=Authority().serving()) as server:
+        (exchange,) = run(in_turn(server.url, 1, kind=kind))
+    target = Target(kind="openai", style="openai", endpoint="", url=server.url, deployment="d", body_model="d")
+
+    assert (exchange.failure, exchange.sent) == ("tls", None)
+    assert way_out(target, exchange, proxy=None).startswith("name the authority that signed it with --ca-file")
+
+
+def test_a_server_that_wants_a_certificate_of_the_clients_own_is_told_from_a_wrong_port():
+    exchange = Exchange()
+    exchange.fail("closed", "SSLError: [SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required")
+    target = Target(kind="openai", style="openai", endpoint="", url=CHAT, deployment="d", body_model="d")
+
+    assert way_out(target, exchange, proxy=None).startswith("it wants a certificate of the client's own")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
 @pytest.mark.parametrize("kind", ["timed", "httpx"])
 def test_a_machine_without_a_file_left_for_a_connection_is_not_the_targets_failure(kind):
@@ -252,6 +336,29 @@ def test_an_http2_stream_that_is_reset_breaks_off_alone(tmp_path):
 
     assert (broken.failure, broken.answer.content_events) == ("broken_stream", 1)
     assert (outcome(whole), whole.answer.completion_tokens) == ("ok", 4)
+
+
+@pytest.mark.parametrize(
+    ("body", "again"), [(b'{"refused":7}', True), (b'{"goaway":true}', True), (b'{"refused":2}', False)]
+)
+def test_an_http2_request_is_sent_once_more_only_where_the_server_says_that_it_has_not_looked_at_it(
+    tmp_path, body, again
+):
+    authority = Authority()
+
+    async def two(url):
+        client = client_of(url, ca_file=authority.file(tmp_path))
+        exchanges = [await send(client), await send(client, body)]
+        await client.close()
+        return exchanges
+
+    with h2_server(authority.serving(), tokens=4) as server:
+        _, second = run(two(server.url))
+
+    assert (outcome(second), second.failure, second.resent) == (
+        ("ok", None, True) if again else ("failed", "closed", False)
+    )
+    assert (server.turned_away, len(server.contents)) == (1, 1 + again)
 
 
 def test_the_verdict_of_a_run_says_when_one_connections_streams_limit_the_load(tmp_path):

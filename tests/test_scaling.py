@@ -18,6 +18,7 @@ import distributed
 import msgspec
 import numpy as np
 import pytest
+import trustme
 
 import running
 from clusters import AHEAD, cluster, until
@@ -36,7 +37,7 @@ from ptubench.results import store
 from ptubench.sim.script import Pace
 from ptubench.target.model import Target
 from runs import WORKLOAD
-from servers import script_server
+from servers import Authority, healthy_server, script_server
 
 pytestmark = pytest.mark.alone
 
@@ -343,6 +344,23 @@ def test_a_listener_that_says_nothing_is_no_scheduler(tmp_path, monkeypatch, cap
 
     assert code == 2
     assert "no connection to a Dask scheduler there (" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_certificates_of_another_authority_are_named_as_what_to_look_at(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(engine_cluster, "_CONNECT", 2.0)
+    ours, own = trustme.CA(), tmp_path / "own.pem"
+    own.write_bytes(ours.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.bytes())
+    ours.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    files = {"ca-file": tmp_path / "ca.pem", "client.cert": own, "client.key": own}
+    with (
+        healthy_server(tls=Authority().serving()) as server,
+        dask.config.set({f"distributed.comm.tls.{name}": str(file) for name, file in files.items()}),
+    ):
+        code, said = command(tmp_path, monkeypatch, capsys, "--on", f"tls://127.0.0.1:{server.port}")
+
+    assert code == 2
+    assert "; see that the certificates of Dask's TLS settings here and there are of one authority" in said
     assert len(said.splitlines()) == 1
 
 

@@ -27,7 +27,6 @@ from ptubench.stream.apis import Api
 from ptubench.workload.model import Timeouts
 
 _ROOTS: tuple[tuple[type[Exception], str], ...] = (
-    (ssl.SSLError, "tls"),
     (socket.gaierror, "dns"),
     (ConnectionRefusedError, "refused"),
 )
@@ -35,10 +34,13 @@ _ROOTS: tuple[tuple[type[Exception], str], ...] = (
 _BEFORE: tuple[tuple[type[Exception], str], ...] = (
     (httpx2.ConnectTimeout, "connect_timeout"),
     (httpx2.ReadTimeout, "first_byte_timeout"),
+    (httpx2.WriteTimeout, "first_byte_timeout"),  # a server that does not read, does not answer
     (httpx2.ProxyError, "proxy"),
     (httpx2.ConnectError, "connect"),
 )
 """Before any of the answer; the others are `closed`."""
+_REFUSED_STREAM = 7
+"""The server has not looked at the request (RFC 9113, 7 and 8.7)."""
 _LIMIT_OF: dict[type[Exception], str] = {httpx2.ConnectTimeout: "connect", httpx2.ReadTimeout: "read"}
 
 
@@ -85,21 +87,21 @@ class HttpxClient:
     async def send(self, body: bytes, exchange: Exchange) -> None:
         """One exchange; every failure is named in it. A stale connection is replaced as the timed client does."""
         exchange.answer = self._answer()
-        await self._once(body, exchange)
-        reused = exchange.sent is not None and exchange.connect_s is None
-        if reused and exchange.failure == "closed":
+        if await self._once(body, exchange):
             exchange.restart()
             exchange.resent = True
             await self._once(body, exchange)
 
-    async def _once(self, body: bytes, exchange: Exchange) -> None:
+    async def _once(self, body: bytes, exchange: Exchange) -> bool:
+        """Whether it failed in a way that says nothing of the service, so that it may be sent once more."""
         limits = self._timeouts
         # One object all along, whose `read` goes with what is waited for: a proxy's tunnel, the headers, the rest.
-        timeout = {"connect": limits.connect, "read": limits.connect, "write": limits.idle, "pool": None}
+        timeout = {"connect": limits.connect, "read": limits.connect, "write": limits.first_byte, "pool": None}
 
         def at_sending() -> None:
             timeout["read"] = limits.first_byte
 
+        again = False
         extensions = {"timeout": timeout, "trace": _watch(exchange, at_sending)}
         try:
             async with (
@@ -115,9 +117,15 @@ class HttpxClient:
             said = str(bottom) or str(exc)  # httpx2 itself may say no more than that it failed
             if isinstance(exc, httpx2.TimeoutException):
                 said = f"after {timeout[_LIMIT_OF.get(type(exc), 'write')]:g} s"
-            judge.broken(exchange, self._kind(exc, exchange), one_line(f"{type(exc).__name__}: {said}"))
+            judge.broken(
+                exchange,
+                self._kind(exc, exchange),
+                one_line(f"{type(exc).__name__}: {said}" if said else type(exc).__name__),
+            )
+            again = exchange.failure == "closed" and _unheard(exc, exchange)
         if exchange.end is None:
             exchange.end = perf_counter()
+        return again
 
     async def close(self) -> None:
         """Close its pool."""
@@ -178,21 +186,32 @@ class HttpxClient:
 
     def _kind(self, exc: Exception, exchange: Exchange) -> str:
         """The failure kind of what httpx2 raised."""
-        before = exchange.answered is None
-        for cause in () if isinstance(exc, httpx2.TimeoutException) else _causes(exc):
+        late = isinstance(exc, httpx2.TimeoutException)
+        kind = None if late else self._root(exc, exchange)
+        if kind is not None:
+            return kind
+        if exchange.sent is None and late:
+            return "connect_timeout"
+        if exchange.sent is None and exchange.connect_s is not None and self._where.tls and not self._where.proxy:
+            return "tls"  # the other side left in the handshake
+        if exchange.answered is not None:
+            return "idle_timeout" if isinstance(exc, httpx2.ReadTimeout) else "broken_stream"
+        return next((kind for known, kind in _BEFORE if isinstance(exc, known)), "closed")
+
+    def _root(self, exc: Exception, exchange: Exchange) -> str | None:
+        """The failure kind by what lies at the bottom of it; None where that says nothing."""
+        for cause in _causes(exc):
             kind = next((kind for known, kind in _ROOTS if isinstance(cause, known)), None)
             if kind is not None:
-                return "proxy" if self._where.proxy and kind != "tls" else kind
+                return "proxy" if self._where.proxy else kind
+            if isinstance(cause, ssl.SSLError) and exchange.sent is None:
+                return "tls"  # later, it only tells how a connection ended
             if isinstance(cause, OSError) and no_socket(cause):
                 return "no_socket"
             hint = getattr(cause, "error_status_hint", None)  # h11's word on what it could not parse
-            if before and hint is not None:
+            if exchange.answered is None and hint is not None:
                 return "headers_too_large" if hint == 431 else "bad_http"
-        if exchange.sent is None and isinstance(exc, httpx2.TimeoutException):
-            return "connect_timeout"
-        if not before:
-            return "idle_timeout" if isinstance(exc, httpx2.ReadTimeout) else "broken_stream"
-        return next((kind for known, kind in _BEFORE if isinstance(exc, known)), "closed")
+        return None
 
 
 def _causes(exc: BaseException | None) -> Iterator[BaseException]:
@@ -202,6 +221,18 @@ def _causes(exc: BaseException | None) -> Iterator[BaseException]:
         exc = exc.__cause__ or exc.__context__
 
 
+def _unheard(exc: Exception, exchange: Exchange) -> bool:
+    """Whether a request that was sent, and not answered, may be sent again.
+
+    Over HTTP/1.1, where its connection had carried others: the server had closed an idle one. Over HTTP/2, where the
+    server says so: there every connection has carried others, and is idle no more.
+    """
+    if exchange.http == "HTTP/2":
+        events = (cause.args[0] for cause in _causes(exc) if cause.args)
+        return any(getattr(event, "error_code", None) == _REFUSED_STREAM for event in events)
+    return exchange.sent is not None and exchange.connect_s is None
+
+
 def _watch(exchange: Exchange, at_sending: Callable[[], None]) -> Callable[[str, Mapping[str, Any]], Awaitable[None]]:
     """What httpx2 calls while it works: fills in when the request left, and how its connection was opened."""
     began = secured = 0.0
@@ -209,7 +240,7 @@ def _watch(exchange: Exchange, at_sending: Callable[[], None]) -> Callable[[str,
     async def see(event: str, info: Mapping[str, Any]) -> None:
         nonlocal began, secured
         at = perf_counter()
-        step = event.partition(".")[2]  # whichever of its layers says so
+        layer, _, step = event.partition(".")
         if step == "connect_tcp.started":
             began = at
         elif step == "connect_tcp.complete":
@@ -221,6 +252,8 @@ def _watch(exchange: Exchange, at_sending: Callable[[], None]) -> Callable[[str,
         elif step == "start_tls.complete":
             exchange.connect_s, exchange.tls_s = at - began, at - secured
         elif step == "send_request_headers.started" and info["request"].method != b"CONNECT":
+            exchange.resent |= exchange.sent is not None  # a server that goes away had not looked at it
+            exchange.http = "HTTP/2" if layer == "http2" else None
             exchange.sent = at
             at_sending()
 

@@ -133,9 +133,14 @@ async def connect(on: str) -> distributed.Client:
                 await client.close(timeout=_CLOSE)
         if not isinstance(exc, Exception):  # a signal; else whatever answers there, it may be no scheduler at all
             raise
+        tls = (
+            "see that the certificates of Dask's TLS settings here and there are of one authority and have not expired, "
+            if on.startswith("tls://")
+            else ""
+        )
         raise UsageError(
-            f"--on {on}: no connection to a Dask scheduler there ({_first_line(exc)}); start one with `dask scheduler`, "
-            f"correct the address, or install distributed {distributed.__version__} there too"
+            f"--on {on}: no connection to a Dask scheduler there ({_first_line(exc)}); {tls}start one with "
+            f"`dask scheduler`, correct the address (tls:// where it speaks TLS), or install distributed {distributed.__version__} there too"
         ) from None
 
 

@@ -63,8 +63,14 @@ _BY_WORDS = (
     _Said(
         ("tls",),
         (),
-        ("was not accepted",),
+        ("was not accepted", "certificate verify failed"),  # the latter of `client: httpx`
         "name the authority that signed it with --ca-file: a private one, or that of a proxy that reads along",
+    ),
+    _Said(
+        ("tls", "closed"),
+        (),
+        ("certificate required", "certificate_required"),
+        "it wants a certificate of the client's own, and ptubench sends none: go through a gateway that takes a key or a token",
     ),
     _Said(("proxy",), (), ("407",), "write the login into HTTPS_PROXY, as in http://USER:PASSWORD@HOST:PORT"),
     _Said(
