@@ -8,6 +8,8 @@ from pathlib import Path
 
 from hypothesis import settings
 
+from ptubench.cli import show, size
+
 # A run is several interpreters: where compiled modules may not be kept each of them would compile all of ours anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -26,3 +28,6 @@ os.environ.pop("LOCALAPPDATA", None)
 # A machine that stalls makes no example wrong.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+# Nor does it make a command that a test calls in this process say what it is busy with.
+show._PATIENCE = size._PATIENCE = 3600.0

@@ -118,6 +118,12 @@ def called(captured: Any, *arguments: object) -> tuple[int, str, str]:
     return call(*arguments), *captured.readouterr()
 
 
+def but_busy(stderr: str) -> str:
+    """What a command said beside what it was busy with, which it tells on a machine that is slow."""
+    busy = ("reading ", "writing ", "computing ")
+    return "".join(line for line in stderr.splitlines(keepends=True) if not line.startswith(busy))
+
+
 def start(folder: Path, *options: str, **keys: Any) -> Started:
     """Start `ptubench run` in a folder of its own; `keys` of the workload stand over `WORKLOAD`'s; None leaves one out."""
     folder.mkdir()

@@ -80,7 +80,8 @@ def said_later() -> Iterator[Callable[[str], None]]:
     console = text.console(stderr=True)
 
     def say() -> None:
-        console.print(text.untrusted(doing[0], limit=200), soft_wrap=True)
+        if doing[0]:
+            console.print(text.untrusted(doing[0], limit=200), soft_wrap=True)
 
     timer = threading.Timer(_PATIENCE, say)
     timer.daemon = True
