@@ -8,6 +8,7 @@ import pytest
 from ptubench.client import alike, http1
 from ptubench.client.exchange import Exchange, GapSink
 from ptubench.workload.model import Timeouts
+from wire import asked, connected
 
 MARK = b'"content":"'
 EVENT = b'data: {"choices":[{"delta":{"content":"%b"},"index":0}],"id":"c"}\n\n'
@@ -96,24 +97,6 @@ def test_what_fits_is_counted_with_the_time_since_the_one_before_it_and_nothing_
     assert gaps.counts == twice.counts
 
 
-class Wire(asyncio.Transport):
-    """A transport that goes nowhere."""
-
-    aborted = False
-
-    def write(self, data):
-        pass
-
-    def abort(self):
-        self.aborted = True
-
-    def is_closing(self):
-        return self.aborted
-
-    def get_write_buffer_size(self):
-        return 0
-
-
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n%b\r\n"
 CHUNKED = b"transfer-encoding: chunked\r\n"
 
@@ -126,14 +109,11 @@ def clock(monkeypatch):
     return clock
 
 
-async def begun(head, limits):
+async def begun(head, limits=None):
     """A connection whose answer begins, the exchange, where its gaps go, and the task that waits for its end."""
-    gaps = GapSink()
-    connection = http1.Connection(gaps=gaps, timeouts=limits, stream=True)
-    connection.connection_made(Wire())
-    exchange = Exchange()
-    under_way = asyncio.create_task(connection.perform(exchange, b"POST"))
-    await asyncio.sleep(0)
+    gaps, exchange = GapSink(), Exchange()
+    connection = connected(gaps=gaps, timeouts=limits)
+    under_way = await asked(connection, exchange)
     connection.data_received(head)
     return connection, exchange, gaps, under_way
 
@@ -159,7 +139,7 @@ def test_whatever_ends_an_answer_all_its_events_are_told_with_the_time_of_the_la
 
     async def streamed():
         head = HEAD % (CHUNKED + (b"x-ms-spillover-from-deployment: a\r\n" if spilled else b""))
-        connection, exchange, gaps, under_way = await begun(head, Timeouts())
+        connection, exchange, gaps, under_way = await begun(head)
         for clock.now, text in events:
             connection.data_received(read(text))
         clock.now = 9.0

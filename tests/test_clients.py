@@ -10,7 +10,7 @@ import pytest
 
 from faulty import PATIENT, patience
 from ptubench.client import auth, http1
-from ptubench.client.exchange import Exchange, GapSink
+from ptubench.client.exchange import Exchange
 from ptubench.client.make import make_client
 from ptubench.engine.probe import probe
 from ptubench.errors import TargetRefused, UsageError
@@ -18,8 +18,9 @@ from ptubench.sim import answers
 from ptubench.sim.script import Pace, chunked
 from ptubench.stream import sse
 from ptubench.target.model import Target
-from ptubench.workload.model import Class, Fixed, OpenLoop, Stage, Timeouts, Workload
+from ptubench.workload.model import Class, Fixed, OpenLoop, Stage, Workload
 from servers import fault_server, healthy_server, script_server
+from wire import asked, connected
 
 BODY = b'{"messages":[{"role":"user","content":" hi"}],"max_tokens":8,"stream":true}'
 
@@ -356,26 +357,10 @@ def test_the_limits_name_is_found_by_the_probe():
     assert len(asked) == 2
 
 
-class Wire(asyncio.Transport):
-    """A connection that takes everything and goes nowhere."""
-
-    def write(self, data):
-        pass
-
-    def abort(self):
-        pass
-
-    def is_closing(self):
-        return False
-
-
 def test_an_event_that_is_too_large_is_let_go_at_once_and_not_by_the_collector():
     async def overfed():
-        connection = http1.Connection(gaps=GapSink(), timeouts=Timeouts(), stream=True)
-        connection.connection_made(Wire())
-        exchange = Exchange()
-        asking = asyncio.ensure_future(connection.perform(exchange, b"ask"))
-        await asyncio.sleep(0)
+        connection, exchange = connected(), Exchange()
+        asking = await asked(connection, exchange)
         connection.data_received(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
         )

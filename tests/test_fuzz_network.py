@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from fuzzing import fuzzed, is_failure, pieces, spoilt, torn
 from ptubench import record, waits
-from ptubench.client import http1
 from ptubench.client.exchange import Exchange, GapSink
 from ptubench.record import Attempt
 from ptubench.stream import refusal, sse
 from ptubench.stream.answer import Answer, BadEvent, error_of_body
 from ptubench.stream.apis import APIS
 from ptubench.workload.model import Timeouts
+from wire import Wire, asked, connected
 
 CHAT = {
     "id": "c",
@@ -103,32 +103,11 @@ STREAM = [
 LIMITS = Timeouts(connect=60, first_byte=60, idle=60, total=60)
 
 
-class Wire(asyncio.Transport):
-    """A transport that goes nowhere."""
-
-    aborted = False
-
-    def write(self, data):
-        pass
-
-    def abort(self):
-        self.aborted = True
-
-    def is_closing(self):
-        return self.aborted
-
-    def get_write_buffer_size(self):
-        return 0
-
-
 async def exchanged(reads, *, api, stream, broken, gaps=None):
     """What a client makes of these reads and of the end of the connection after them."""
-    connection = http1.Connection(gaps=gaps or GapSink(), timeouts=LIMITS, stream=stream)
-    connection.connection_made(Wire())
-    exchange = Exchange()
+    connection, exchange = connected(gaps=gaps, timeouts=LIMITS, stream=stream), Exchange()
     exchange.answer = APIS[api].answer()
-    under_way = asyncio.create_task(connection.perform(exchange, b"POST"))
-    await asyncio.sleep(0)
+    under_way = await asked(connection, exchange)
     for read in reads:
         if not connection.closed:
             connection.data_received(read)
@@ -271,13 +250,10 @@ def test_an_event_that_follows_an_unfinished_one_is_not_taken_for_another_like_t
 
 def test_a_connection_that_was_lost_while_it_was_opened_may_be_opened_to_the_next_address():
     async def opened_twice():
-        connection = http1.Connection(gaps=GapSink(), timeouts=LIMITS, stream=True)
-        connection.connection_made(Wire())
+        connection, exchange = connected(timeouts=LIMITS), Exchange()
         connection.connection_lost(None)
         connection.connection_made(Wire())
-        exchange = Exchange()
-        under_way = asyncio.create_task(connection.perform(exchange, b"POST"))
-        await asyncio.sleep(0)
+        under_way = await asked(connection, exchange)
         connection.data_received(STREAMED + chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n")
         await asyncio.wait_for(under_way, 1)
         return exchange
