@@ -118,10 +118,10 @@ def called(captured: Any, *arguments: object) -> tuple[int, str, str]:
     return call(*arguments), *captured.readouterr()
 
 
-def but_busy(stderr: str) -> str:
-    """What a command said beside what it was busy with, which it tells on a machine that is slow."""
-    busy = ("reading ", "writing ", "computing ")
-    return "".join(line for line in stderr.splitlines(keepends=True) if not line.startswith(busy))
+def unhurried(folder: Path) -> dict[str, str]:
+    """The environment of a command that does not say what it is busy with, however slow the machine is."""
+    (folder / "sitecustomize.py").write_text("from ptubench.cli import show\nshow._PATIENCE = 3600.0\n")
+    return environment(PYTHONPATH=str(folder))
 
 
 def start(folder: Path, *options: str, **keys: Any) -> Started:
