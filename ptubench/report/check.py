@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ptubench.report import judged
 from ptubench.report.checks import closing
-from ptubench.report.compare import signed
+from ptubench.report.compare import change
 from ptubench.report.latency import in_unit
 from ptubench.report.text import Encodable, badge, clean, untrusted
 
@@ -93,10 +93,8 @@ def _change(row: Row) -> tuple[Text, Text]:
     if row["change"] is None and row["low"] is None and row["high"] is None:
         return Text("–"), Text()
     scale, unit = (row["relative"], "%") if row["relative"] else (row, "pt" if row["unit"] == "share" else "")
-    percent = unit != ""
-    low, high = (signed(scale[name], percent=percent) for name in ("low", "high"))
-    change = f"{signed(scale['change'], percent=percent)} {unit}".rstrip() if scale["change"] is not None else "–"
-    return Text(change), Text(f"{low or '-inf'} to {high or '+inf'}", style="dim")
+    changed, interval = change(scale, unit)
+    return Text(changed), Text(interval, style="dim")
 
 
 def _sheet(title: str, *columns: str) -> Table:

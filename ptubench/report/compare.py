@@ -167,10 +167,7 @@ def _cells(row: Row) -> tuple[Text, ...]:
     word = "" if row["better"] is None and row["word"] == "not comparable" else row["word"]
     if scale["low"] is None and scale["high"] is None:
         return *values, Text("–"), Text(), Text(word, style=_WORD_STYLES.get(word, ""))
-    percent = unit != ""
-    bounds = [signed(scale["low"], percent=percent) or "-inf", signed(scale["high"], percent=percent) or "+inf"]
-    change = f"{signed(scale['change'], percent=percent)} {unit}".rstrip() if scale["change"] is not None else "–"
-    return *values, Text(change), Text(" to ".join(bounds)), Text(word, style=_WORD_STYLES.get(word, ""))
+    return *values, *map(Text, change(scale, unit)), Text(word, style=_WORD_STYLES.get(word, ""))
 
 
 def _value(value: float | None, row: Row) -> str:
@@ -183,7 +180,13 @@ def _unit(unit: str) -> str:
     return "pt" if unit == "share" else ""
 
 
-def signed(value: float | None, *, percent: bool) -> str:
+def change(scale: Row, unit: str) -> tuple[str, str]:
+    """A change in this unit (`%`, `pt`, or none for the metric's own), and its interval; a dash where it has none."""
+    value, low, high = (_signed(scale[name], percent=unit != "") for name in ("change", "low", "high"))
+    return f"{value} {unit}".rstrip() if value else "–", f"{low or '-inf'} to {high or '+inf'}"
+
+
+def _signed(value: float | None, *, percent: bool) -> str:
     """A change in per cent of the baseline or in points, or in the unit of the metric; empty where it has no end."""
     if value is None:
         return ""
